@@ -1,0 +1,1 @@
+//! The round: a pure state machine and its driver

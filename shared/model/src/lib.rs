@@ -1,0 +1,1 @@
+//! Decoders, LoRA forward, adapters on disk, tokenizer, generation

@@ -1,0 +1,96 @@
+//! The teacher's proposal: training sequences plus update directives for one context C.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, Micro, Nano, Predicate, Role};
+
+/// A self-edit (SE). Its id is the sha256 of its canonical JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelfEdit {
+    /// Digest of the context's text; the text itself stays with the teacher.
+    pub context_digest: Digest,
+    /// Which of the K proposals for this context and stage it is, from 0.
+    pub proposal: u32,
+    /// What to train on.
+    pub examples: Vec<TrainingExample>,
+    /// How to train; the student clamps or refuses.
+    pub directives: Directives,
+    /// The teacher's stated reason, free text. Empty where the policy gives none.
+    pub rationale: String,
+    /// Where it came from.
+    pub origin: EditOrigin,
+}
+
+/// One training sequence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum TrainingExample {
+    /// Loss on every token.
+    Text {
+        /// The sequence.
+        text: String,
+        /// Which share of the loss it belongs to.
+        part: LossPart,
+    },
+    /// Loss on the completion alone.
+    PromptCompletion {
+        /// Read, not learned.
+        prompt: String,
+        /// Learned.
+        completion: String,
+    },
+}
+
+/// The loss is the sum over parts of the mean over that part's trained tokens, so that a long
+/// context does not drown a short edit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossPart {
+    /// A sequence that the policy wrote.
+    Edit,
+    /// The context itself, as one sequence.
+    Context,
+}
+
+/// Update directives. Absent means: the student's recipe decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directives {
+    /// Peak learning rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate_nano: Option<Nano>,
+    /// Passes over the examples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u32>,
+    /// LoRA rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_rank: Option<u32>,
+    /// Words the policy put before its lines (the miniature's plan and size), kept for people;
+    /// the student ignores them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+}
+
+/// Who wrote an edit and how it can be drawn again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EditOrigin {
+    /// Backend and model, e.g. `local:miniature`.
+    pub writer: String,
+    /// Digest of the policy's weights.
+    pub policy_digest: Digest,
+    /// Name of the prompt family.
+    pub prompt_family: String,
+    /// Digest of the exact prompt that was sent.
+    pub prompt_digest: Digest,
+    /// Sampling temperature; 0 is greedy.
+    pub temperature_micro: Micro,
+    /// Seed of the sampler.
+    pub seed: u64,
+}
+
+impl Predicate for SelfEdit {
+    const TYPE: &'static str = "https://seal.internal/self-edit/v1";
+    const AUTHOR: Role = Role::Teacher;
+}

@@ -1,0 +1,1 @@
+//! Daemon start-up, confinement, transport, jobs, store helpers, clock

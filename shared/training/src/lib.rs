@@ -1,0 +1,1 @@
+//! SFT: loss, masks, packing, optimizer, many adapters at once

@@ -1,0 +1,1 @@
+//! Keys, DSSE, trust root, verification, tree and checkpoint proofs

@@ -1,0 +1,1 @@
+//! The student turns self-edits into adapters on local weights

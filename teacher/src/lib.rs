@@ -1,0 +1,1 @@
+//! The teacher proposes self-edits and learns from signed verdicts
