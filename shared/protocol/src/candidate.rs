@@ -76,10 +76,7 @@ pub const ADAPTER_MODEL_FILE: &str = "adapter_model.safetensors";
 impl Candidate {
     /// The digest of the tensors, which names the adapter everywhere.
     pub fn adapter_digest(&self) -> Option<Digest> {
-        self.files
-            .iter()
-            .find(|file| file.name == ADAPTER_MODEL_FILE)
-            .map(|file| file.sha256)
+        self.files.iter().find(|file| file.name == ADAPTER_MODEL_FILE).map(|file| file.sha256)
     }
 }
 

@@ -10,9 +10,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Digest([u8; 32]);
 
 /// A text that is not 64 lower-case hex digits.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not a sha256 digest of 64 lower-case hex digits")]
+#[derive(Debug, PartialEq, Eq)]
 pub struct DigestError(String);
+
+impl fmt::Display for DigestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is not a sha256 digest of 64 lower-case hex digits", self.0)
+    }
+}
+
+impl std::error::Error for DigestError {}
 
 impl Digest {
     /// Wraps 32 bytes that some hash function returned.
@@ -87,13 +94,7 @@ mod tests {
     fn text_form_round_trips_and_refuses_all_else() {
         let digest = Digest::from_bytes([0xA5; 32]);
         assert_eq!(digest.to_string().parse(), Ok(digest));
-        for bad in [
-            "",
-            "a5",
-            &"A5".repeat(32),
-            &"g5".repeat(32),
-            &"é".repeat(32),
-        ] {
+        for bad in ["", "a5", &"A5".repeat(32), &"g5".repeat(32), &"é".repeat(32)] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

@@ -129,9 +129,6 @@ impl<P: Predicate> Statement<P> {
 impl Subject {
     /// An artefact `name` with its digest.
     pub fn new(name: impl Into<String>, sha256: Digest) -> Self {
-        Self {
-            name: name.into(),
-            digest: SubjectDigest { sha256 },
-        }
+        Self { name: name.into(), digest: SubjectDigest { sha256 } }
     }
 }
