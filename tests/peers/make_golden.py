@@ -1,0 +1,287 @@
+#!/usr/bin/env python3
+"""Golden vectors for shared/model and shared/training, computed by transformers and PEFT.
+
+    python3 -m venv venv && venv/bin/pip install torch transformers peft safetensors
+    venv/bin/python tests/peers/make_golden.py            # writes shared/model/tests/golden
+    venv/bin/python tests/peers/make_golden.py --check    # recomputes, compares, writes nothing
+
+Every folder below the output folder is one tiny model with seeded random weights, as
+`save_pretrained` writes it, and beside it `golden.safetensors`:
+
+    ids.{n}             token ids of a sequence (ragged, i64)
+    logits.{n}          [tokens, vocabulary], f32, base model
+    greedy.prompt, greedy.tokens    64 tokens of greedy continuation
+    adapter.logits.{n}  the same sequences with the PEFT adapter in adapter/
+    batch.ids.{n}, batch.weights.{n}    a training batch; weight t says how much token t is trained
+    gradient.{name}     d loss / d factor at adapter/, names as in adapter_model.safetensors
+    gradient.loss       loss = sum(weight * cross-entropy) / sum(weight), nats
+    curve.{plain,clipped}    losses before each of 20 AdamW steps, started from start/ (B = 0)
+    final.{name}        factors after the 20 plain steps (llama)
+
+Committed with the versions printed at the end. Another version may name fields of config.json
+differently, which `--check` notes; the numbers must come out the same up to float rounding.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # PEFT asks the hub for the base of an adapter it saves
+
+import peft
+import safetensors.torch
+import torch
+import transformers
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM
+
+OUTPUT = Path(__file__).resolve().parents[2] / "shared/model/tests/golden"
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+GREEDY_TOKENS = 64
+# Below this distance between the best and the second logit, rounding could choose for us.
+GREEDY_MARGIN = 0.01
+STEPS, LEARNING_RATE, MAX_NORM = 20, 1e-3, 0.5
+
+COMMON = dict(
+    vocab_size=67,
+    hidden_size=24,
+    intermediate_size=36,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=256,
+    rms_norm_eps=1e-5,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=0,
+    dtype="float32",
+)
+SMALL = COMMON | dict(vocab_size=53, hidden_size=16, intermediate_size=24, num_attention_heads=2,
+                      num_key_value_heads=1)
+LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=4.0, low_freq_factor=1.0,
+              high_freq_factor=4.0, original_max_position_embeddings=16)
+
+# name -> (configuration, seed, whether the training vectors are made too)
+MODELS = {
+    # The head is wider than hidden_size / heads, so a reader must heed head_dim.
+    "llama": (transformers.LlamaConfig(
+        **COMMON, head_dim=8, tie_word_embeddings=True,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0)), 11, True),
+    "qwen2": (transformers.Qwen2Config(
+        **COMMON, tie_word_embeddings=False,
+        rope_parameters=dict(rope_type="default", rope_theta=1e6)), 12, True),
+    "llama3_rope": (transformers.LlamaConfig(
+        **SMALL, tie_word_embeddings=True, rope_parameters=LLAMA3), 13, False),
+    "qwen3": (transformers.Qwen3Config(
+        **SMALL, head_dim=12, tie_word_embeddings=True,
+        rope_parameters=dict(rope_type="default", rope_theta=1e6)), 14, False),
+    # The window is shorter than the sequences, so it must be applied.
+    "mistral": (transformers.MistralConfig(
+        **SMALL, sliding_window=6, tie_word_embeddings=False,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0)), 15, False),
+}
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def random_model(config, seed):
+    """Weights far from their usual tiny start, so that logits differ by whole nats."""
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    draw = seeded(seed)
+    with torch.no_grad():
+        for name, weight in sorted(model.named_parameters()):
+            noise = torch.randn(weight.shape, generator=draw)
+            weight.copy_(1 + 0.2 * noise if "norm" in name else 0.35 * noise)
+    return model.eval()
+
+
+def random_ids(config, lengths, seed):
+    draw = seeded(seed)
+    return [torch.randint(3, config.vocab_size, (n,), generator=draw) for n in lengths]
+
+
+def logits_of(model, ids):
+    with torch.no_grad():
+        return model(input_ids=ids[None], use_cache=False).logits[0].clone()
+
+
+def greedy(model, prompt):
+    tokens = prompt.tolist()
+    for _ in range(GREEDY_TOKENS):
+        last = logits_of(model, torch.tensor(tokens))[-1]
+        best = last.topk(2).values
+        if best[0] - best[1] < GREEDY_MARGIN:
+            return None
+        tokens.append(int(last.argmax()))
+    return torch.tensor(tokens[len(prompt):])
+
+
+def decidable_greedy(model, config, seed):
+    """The first prompt whose 64 choices are all clear and that does not end in a short loop."""
+    for attempt in range(500):
+        (prompt,) = random_ids(config, [5], seed * 1000 + attempt)
+        tokens = greedy(model, prompt)
+        if tokens is not None and len(set(tokens[-32:].tolist())) >= 4:
+            return {"greedy.prompt": prompt, "greedy.tokens": tokens}
+    sys.exit("no prompt with a clear greedy continuation: change the model's seed")
+
+
+def with_adapter(folder, seed, zero_b):
+    base = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    model = get_peft_model(base, LoraConfig(
+        r=4, lora_alpha=8, lora_dropout=0.0, target_modules=PROJECTIONS, task_type="CAUSAL_LM"))
+    model.peft_config["default"].base_model_name_or_path = folder.name
+    draw = seeded(seed)
+    with torch.no_grad():
+        for name, factor in sorted(factors(model).items()):
+            factor.copy_(0.2 * torch.randn(factor.shape, generator=draw))
+            if zero_b and "lora_B" in name:
+                factor.zero_()
+    return model
+
+
+def factors(model):
+    """LoRA factors by the names PEFT gives them on disk."""
+    return {name.replace(".default", ""): parameter
+            for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def save_adapter(model, folder):
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    # PEFT writes the targets in the order of a set, which differs from run to run.
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["target_modules"] = sorted(config["target_modules"])
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def training_batch(config, seed):
+    """Ragged sequences; the first half of each is a prompt that carries no loss."""
+    batch = random_ids(config, [9, 14, 6], seed)
+    weights = [(torch.arange(len(ids)) >= len(ids) // 2).float() for ids in batch]
+    return batch, weights
+
+
+def batch_loss(model, batch, weights):
+    total = torch.zeros(())
+    for ids, weight in zip(batch, weights):
+        logits = model(input_ids=ids[None], use_cache=False).logits[0]
+        nats = torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none")
+        total = total + (nats * weight[1:]).sum()
+    return total / sum(weight[1:].sum() for weight in weights)
+
+
+def loss_curve(model, batch, weights, max_norm):
+    trained = list(factors(model).values())
+    optimizer = torch.optim.AdamW(
+        trained, lr=LEARNING_RATE, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / STEPS)
+    losses = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = batch_loss(model, batch, weights)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(trained, max_norm or float("inf"))
+        assert max_norm is None or norm > max_norm, "clipping must bind, else it is not tested"
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    return torch.tensor(losses)
+
+
+def training_vectors(folder, config, seed, ids):
+    golden = {}
+    model = with_adapter(folder, seed + 100, zero_b=False)
+    save_adapter(model, folder / "adapter")
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager"),
+        folder / "adapter", is_trainable=True)
+    for n, sequence in enumerate(ids):
+        golden[f"adapter.logits.{n}"] = logits_of(model, sequence)
+    batch, weights = training_batch(config, seed + 200)
+    for n, (sequence, weight) in enumerate(zip(batch, weights)):
+        golden |= {f"batch.ids.{n}": sequence, f"batch.weights.{n}": weight}
+    loss = batch_loss(model, batch, weights)
+    loss.backward()
+    golden["gradient.loss"] = loss.detach()[None]
+    golden |= {f"gradient.{name}": factor.grad for name, factor in factors(model).items()}
+    for name, max_norm in [("plain", None), ("clipped", MAX_NORM)]:
+        model = with_adapter(folder, seed + 300, zero_b=True)
+        save_adapter(model, folder / "start")
+        golden[f"curve.{name}"] = loss_curve(model, batch, weights, max_norm)
+        if name == "plain" and config.model_type == "llama":
+            golden |= {f"final.{key}": value.detach() for key, value in factors(model).items()}
+    return golden
+
+
+def make(name, output):
+    config, seed, with_training = MODELS[name]
+    folder = output / name
+    shutil.rmtree(folder, ignore_errors=True)
+    random_model(config, seed).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+    ids = random_ids(config, [1, 7, 12] if with_training else [24], seed + 1)
+    golden = decidable_greedy(model, config, seed)
+    for n, sequence in enumerate(ids):
+        golden |= {f"ids.{n}": sequence, f"logits.{n}": logits_of(model, sequence)}
+    if with_training:
+        golden |= training_vectors(folder, config, seed, ids)
+    save(golden, folder / "golden.safetensors")
+    spread = golden[f"logits.{len(ids) - 1}"].std().item()
+    assert spread > 1, f"the logits of {name} hardly differ ({spread})"
+    print(f"{name}: logits spread {spread:.2f}", *[
+        f"{key} {value[0]:.4f} -> {value[-1]:.4f}"
+        for key, value in golden.items() if key.startswith("curve")])
+
+
+def save(tensors, path):
+    safetensors.torch.save_file({k: v.detach().contiguous() for k, v in tensors.items()}, path)
+
+
+def largest_difference(old, new):
+    """Over all files of tensors; every other file must be equal byte for byte."""
+    worst = 0.0
+    for path in sorted(p for p in old.rglob("*") if p.is_file()):
+        other = new / path.relative_to(old)
+        if path.suffix != ".safetensors":
+            if path.read_bytes() != other.read_bytes():
+                print(f"note: {path.relative_to(old)} differs (another version of the library?)")
+            continue
+        a, b = safetensors.torch.load_file(path), safetensors.torch.load_file(other)
+        assert a.keys() == b.keys(), f"{path.relative_to(old)}: other tensors"
+        for key in a:
+            worst = max(worst, (a[key].double() - b[key].double()).abs().max().item())
+    return worst
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare with the committed vectors")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    arguments = parser.parse_args()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", module="peft")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    with tempfile.TemporaryDirectory() as scratch:
+        target = Path(scratch) if arguments.check else arguments.output
+        for name in MODELS:
+            make(name, target)
+        if arguments.check:
+            for name in MODELS:
+                worst = largest_difference(arguments.output / name, target / name)
+                print(f"{name}: largest difference from the committed vectors {worst:.2e}")
+                assert worst < 1e-4, "the committed vectors are not reproduced"
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}, "
+          f"peft {peft.__version__}")
+
+
+if __name__ == "__main__":
+    main()
