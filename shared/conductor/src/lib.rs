@@ -1,1 +1,10 @@
-//! The round: a pure state machine and its driver
+//! The round: which messages go where, in which order, and where a killed run goes on.
+//!
+//! The conductor is trusted by no one. It holds no key and no trust root, carries signed messages
+//! and adapter bytes between the three daemons and can at worst stop the work.
+
+pub mod client;
+pub mod driver;
+pub mod messages;
+pub mod plan;
+pub mod store;

@@ -120,7 +120,7 @@ pub struct ProposeRequest {
     pub context_digests: Vec<Digest>,
     /// K.
     pub proposals_per_context: u32,
-    /// Which policy writes: `None` for the current one.
+    /// Which policy writes; `None`: the one the teacher began with, before any update.
     pub policy_digest: Option<Digest>,
     /// How the edits are written.
     pub method: ProposalMethod,
@@ -169,6 +169,8 @@ pub struct UnparsedReply {
 pub struct PolicyUpdateRequest {
     /// Stage, e.g. `round-1`.
     pub stage: String,
+    /// The policy to go on from; `None`: the one the teacher began with.
+    pub parent_policy_digest: Option<Digest>,
     /// Signed [`crate::Verdict`]s of kind edit.
     pub verdicts: Vec<Envelope>,
     /// Run seed.

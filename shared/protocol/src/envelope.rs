@@ -74,6 +74,12 @@ pub trait Predicate: Serialize + serde::de::DeserializeOwned {
     const TYPE: &'static str;
     /// The one role whose key may sign it.
     const AUTHOR: Role;
+
+    /// The author's running number, where the predicate has one; lets a key be revoked from a
+    /// number on instead of altogether.
+    fn sequence(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Who may sign what. A key sits in exactly one role.

@@ -119,4 +119,8 @@ pub struct Enforcement {
 impl Predicate for Verdict {
     const TYPE: &'static str = "https://seal.internal/verdict/v1";
     const AUTHOR: Role = Role::Auditor;
+
+    fn sequence(&self) -> Option<u64> {
+        Some(self.sequence)
+    }
 }
