@@ -1,0 +1,11 @@
+//! Files that are whole or absent, files named by their content, and SQLite opened in one way.
+
+mod atomic;
+mod content;
+mod sqlite;
+
+pub use atomic::write_atomic;
+pub(crate) use atomic::private_folder;
+pub(crate) use content::Incoming;
+pub use content::{ContentStore, StoreError};
+pub use sqlite::{SqliteError, open_sqlite};
