@@ -1,0 +1,135 @@
+//! Who may link whom. The table of docs/ARCHITECTURE.md, held by `cargo metadata`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Our crates that each of our crates may use in its product (not in its tests).
+const MAY_USE: [(&str, &[&str]); 11] = [
+    ("seal-protocol", &[]),
+    ("seal-trust", &["seal-protocol"]),
+    ("seal-model", &[]),
+    ("seal-training", &["seal-model"]),
+    ("seal-service", &["seal-protocol", "seal-trust"]),
+    ("seal-conductor", &["seal-protocol", "seal-trust", "seal-service"]),
+    ("seal-miniature", &["seal-model", "seal-training"]),
+    (
+        "seal-teacher",
+        &["seal-protocol", "seal-trust", "seal-service", "seal-model", "seal-training"],
+    ),
+    (
+        "seal-student",
+        &["seal-protocol", "seal-trust", "seal-service", "seal-model", "seal-training"],
+    ),
+    ("seal-auditor", &["seal-protocol", "seal-trust", "seal-service", "seal-model"]),
+    (
+        "seal",
+        &[
+            "seal-protocol",
+            "seal-trust",
+            "seal-service",
+            "seal-conductor",
+            "seal-miniature",
+            "seal-teacher",
+            "seal-student",
+            "seal-auditor",
+        ],
+    ),
+];
+
+/// Crates of others that may never be linked by the crate named first, at any depth.
+const NEVER: [(&str, &[&str]); 4] = [
+    ("seal-auditor", &["reqwest", "async-openai", "seal-training", "seal-conductor"]),
+    ("seal-student", &["reqwest", "async-openai", "seal-conductor"]),
+    ("seal-trust", &["rusqlite", "tokio", "candle-core"]),
+    ("seal-protocol", &["sha2", "ed25519-dalek", "tokio"]),
+];
+
+#[test]
+fn each_crate_uses_only_what_the_table_allows() {
+    let metadata = metadata();
+    let used = direct_dependencies(&metadata);
+    for (package, allowed) in MAY_USE {
+        let ours: BTreeSet<&String> =
+            used[package].iter().filter(|name| name.starts_with("seal")).collect();
+        for name in ours {
+            assert!(allowed.contains(&name.as_str()), "{package} must not use {name}");
+        }
+    }
+    let known: BTreeSet<&str> = MAY_USE.iter().map(|(name, _)| *name).collect();
+    let members = workspace_members(&metadata);
+    assert!(members.iter().all(|name| known.contains(name.as_str())), "{members:?}");
+}
+
+#[test]
+fn what_must_never_be_linked_is_not_reachable() {
+    let metadata = metadata();
+    let used = direct_dependencies(&metadata);
+    for (package, forbidden) in NEVER {
+        let reachable = closure(&used, package);
+        for name in forbidden {
+            assert!(!reachable.contains(*name), "{package} links {name}");
+        }
+    }
+}
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn workspace_members(metadata: &Value) -> BTreeSet<String> {
+    let ids: BTreeSet<&str> =
+        metadata["workspace_members"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages
+        .iter()
+        .filter(|package| ids.contains(package["id"].as_str().unwrap()))
+        .map(|package| package["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Normal and build dependencies by package name, as resolved.
+fn direct_dependencies(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let packages = metadata["packages"].as_array().unwrap();
+    let name_of: BTreeMap<&str, &str> = packages
+        .iter()
+        .map(|package| (package["id"].as_str().unwrap(), package["name"].as_str().unwrap()))
+        .collect();
+    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for node in metadata["resolve"]["nodes"].as_array().unwrap() {
+        let own = used.entry(name_of[node["id"].as_str().unwrap()].to_owned()).or_default();
+        for dependency in node["deps"].as_array().unwrap() {
+            let product = dependency["dep_kinds"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|kind| kind["kind"].as_str() != Some("dev"));
+            if product {
+                own.insert(name_of[dependency["pkg"].as_str().unwrap()].to_owned());
+            }
+        }
+    }
+    used
+}
+
+fn closure(used: &BTreeMap<String, BTreeSet<String>>, root: &str) -> BTreeSet<String> {
+    let mut reachable = BTreeSet::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(name) = open.pop() {
+        for next in used.get(&name).into_iter().flatten() {
+            if reachable.insert(next.clone()) {
+                open.push(next.clone());
+            }
+        }
+    }
+    reachable
+}
