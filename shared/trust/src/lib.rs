@@ -10,7 +10,35 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod canonical;
+mod dsse;
+mod error;
 mod hash;
+mod note;
+mod public_key;
+mod root_error;
+mod seen;
+mod signing_key;
+mod time;
+mod trust_root;
+mod trusted_root;
+mod verdict;
+mod verdict_error;
+mod verify;
 
 pub use canonical::{CanonicalError, MAX_SAFE_INTEGER, canonical_json, digest_of};
+pub use dsse::{
+    MAX_ENVELOPE_BYTES, envelope_from_file_bytes, envelope_to_bytes, payload_bytes, payload_digest,
+    pre_authentication, sign_statement,
+};
+pub use error::VerifyError;
 pub use hash::{derive_seed, hmac_commitment, sha256, sha256_file};
+pub use note::{NoteAlgorithm, NoteError, parse_vkey, vkey};
+pub use public_key::{PublicKey, PublicKeyError};
+pub use root_error::RootError;
+pub use seen::SeenVerdicts;
+pub use signing_key::{KeyError, SigningKey};
+pub use trust_root::{Limits, Pins, Revocation, RoleKeys, RootKey, TRUST_ROOT_SPEC, TrustRoot};
+pub use trusted_root::{MAX_TRUST_ROOT_BYTES, SignRootError, TrustedRoot, sign_root};
+pub use verdict::{Expectation, check_verdict, check_verdict_quorum};
+pub use verdict_error::VerdictError;
+pub use verify::Verified;
