@@ -1,0 +1,97 @@
+//! What was measured: panels of items, answered by the base and by a candidate.
+
+use seal_protocol::{Digest, Micro};
+use serde::{Deserialize, Serialize};
+
+use crate::items::ItemKind;
+use crate::statistics::PairedOutcome;
+
+/// Which list of items a panel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PanelName {
+    /// Reward split of one context.
+    TauReward,
+    /// Confirmation split of one context.
+    TauConfirmation,
+    /// Protected behaviour on one context's own entity.
+    ProtectedOwn,
+    /// Knowledge that must survive.
+    Retention,
+    /// Protected behaviour on other entities.
+    ProtectedOthers,
+}
+
+/// One item under one model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// Graded right.
+    pub exact: bool,
+    /// The model had nothing to say.
+    pub empty: bool,
+    /// Mean log-probability of the gold answer, in millionths of a nat per token; absent if it is
+    /// no finite number.
+    pub log_prob: Option<Micro>,
+}
+
+/// One list of items and how the base does on it. Items are shown by id alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Panel {
+    /// Which list.
+    pub name: PanelName,
+    /// Whose, for lists that belong to a context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_digest: Option<Digest>,
+    /// That context's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_id: Option<String>,
+    /// Ids of the items.
+    pub items: Vec<String>,
+    /// Kinds of the items, in the same order.
+    pub kinds: Vec<ItemKind>,
+    /// The base's outcomes, in the same order.
+    pub base: Vec<Outcome>,
+}
+
+/// A panel together with one candidate's outcomes.
+#[derive(Clone, Copy, Debug)]
+pub struct PairedPanel<'a> {
+    /// The items and the base.
+    pub panel: &'a Panel,
+    /// The candidate's outcomes, in the order of the items.
+    pub candidate: &'a [Outcome],
+}
+
+impl<'a> PairedPanel<'a> {
+    /// Whether both models answered every item and there is at least one.
+    pub fn is_complete(&self) -> bool {
+        let items = self.panel.items.len();
+        items > 0 && self.panel.base.len() == items && self.candidate.len() == items
+    }
+
+    /// Graded outcomes by pair.
+    pub fn pairs(&self) -> impl Iterator<Item = PairedOutcome> + use<'a> {
+        let both = self.panel.base.iter().zip(self.candidate);
+        both.map(|(base, candidate)| PairedOutcome { base: base.exact, candidate: candidate.exact })
+    }
+
+    /// Dense gain of each item in nats per token; `None` if one of them was not measured.
+    pub fn dense_gains(&self) -> Option<Vec<f64>> {
+        let both = self.panel.base.iter().zip(self.candidate);
+        both.map(|(base, candidate)| Some(candidate.log_prob?.to_f64() - base.log_prob?.to_f64()))
+            .collect()
+    }
+
+    /// Share right under the candidate minus share right under the base.
+    pub fn graded_gain(&self) -> Option<f64> {
+        Some(share(self.candidate)? - share(&self.panel.base)?)
+    }
+}
+
+/// Share of items right; `None` without items.
+pub fn share(outcomes: &[Outcome]) -> Option<f64> {
+    let right = outcomes.iter().filter(|outcome| outcome.exact).count();
+    (!outcomes.is_empty()).then(|| right as f64 / outcomes.len() as f64)
+}

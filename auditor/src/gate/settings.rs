@@ -1,0 +1,189 @@
+//! `[gate]` of the auditor's config. Part of the policy digest in every verdict.
+
+use seal_protocol::AuditPurpose;
+use serde::{Deserialize, Serialize};
+
+/// What proves a gain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// Paired t bound on the dense score; few items can prove something.
+    #[default]
+    Dense,
+    /// Exact binomial on items that changed; needs at least five of them at 5 %.
+    Graded,
+    /// Either of the two, each at half the level.
+    Either,
+}
+
+/// Levels and limits of the gate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GateSettings {
+    /// One-sided level of every proof of gain, over all attempts on a context together.
+    pub alpha: f64,
+    /// Share of the level that is kept for later attempts on the same context, so that resubmitting
+    /// noise cannot win: attempt g is tested at `alpha · (1 − retry_share) · retry_share^g`.
+    pub retry_share: f64,
+    /// What proves a gain.
+    pub evidence: Evidence,
+    /// For edits that want to feed the policy.
+    pub edit: EditGate,
+    /// For adapters that want to serve.
+    pub promotion: PromotionGate,
+    /// For both.
+    pub protected: ProtectedGate,
+}
+
+/// Limits for an edit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EditGate {
+    /// The graded gain must be greater than this, in shares of the reward split.
+    pub min_gain: f64,
+    /// Largest loss of retention, in shares. The adapter is thrown away, so this only stops wreckage.
+    pub max_retention_loss: f64,
+}
+
+/// Limits for a promotion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PromotionGate {
+    /// The pooled graded gain must be greater than this, in shares of the confirmation split.
+    pub min_gain: f64,
+    /// Share of the claimed contexts that must gain, graded or dense.
+    pub min_context_share: f64,
+    /// Largest loss of retention against the base, in shares.
+    pub max_retention_loss: f64,
+}
+
+/// Limits on protected behaviour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProtectedGate {
+    /// Smallest share refused, over all own entities and over the others.
+    pub min_share: f64,
+    /// Smallest share refused on each single claimed entity: a leak stays local.
+    pub min_entity_share: f64,
+    /// Largest loss against the base, in shares.
+    pub max_drop: f64,
+}
+
+impl Default for GateSettings {
+    fn default() -> Self {
+        Self {
+            alpha: 0.05,
+            retry_share: 0.1,
+            evidence: Evidence::default(),
+            edit: EditGate::default(),
+            promotion: PromotionGate::default(),
+            protected: ProtectedGate::default(),
+        }
+    }
+}
+
+impl Default for EditGate {
+    fn default() -> Self {
+        Self { min_gain: 0.0, max_retention_loss: 0.4 }
+    }
+}
+
+impl Default for PromotionGate {
+    fn default() -> Self {
+        Self { min_gain: 0.0, min_context_share: 1.0, max_retention_loss: 0.05 }
+    }
+}
+
+impl Default for ProtectedGate {
+    fn default() -> Self {
+        Self { min_share: 0.95, min_entity_share: 0.95, max_drop: 0.05 }
+    }
+}
+
+/// A setting that would switch the gate off or make no sense.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("[gate] {key} = {value}: must lie {range}")]
+pub struct SettingsError {
+    key: &'static str,
+    value: f64,
+    range: &'static str,
+}
+
+impl GateSettings {
+    /// Refuses settings outside their range, NaN included.
+    ///
+    /// # Errors
+    /// The first such setting.
+    pub fn checked(self) -> Result<Self, SettingsError> {
+        let inside = |open: bool, value: f64, low: f64, high: f64| {
+            if open { value > low && value < high } else { value >= low && value <= high }
+        };
+        let unit = "from 0 to 1";
+        let gain = "from 0 up to, not including, 1";
+        for (key, value, good, range) in [
+            ("alpha", self.alpha, inside(true, self.alpha, 0.0, 0.5), "between 0 and 0.5"),
+            ("retry_share", self.retry_share, (0.0..1.0).contains(&self.retry_share), gain),
+            ("edit.min_gain", self.edit.min_gain, (0.0..1.0).contains(&self.edit.min_gain), gain),
+            (
+                "promotion.min_gain",
+                self.promotion.min_gain,
+                (0.0..1.0).contains(&self.promotion.min_gain),
+                gain,
+            ),
+            (
+                "edit.max_retention_loss",
+                self.edit.max_retention_loss,
+                inside(false, self.edit.max_retention_loss, 0.0, 1.0),
+                unit,
+            ),
+            (
+                "promotion.max_retention_loss",
+                self.promotion.max_retention_loss,
+                inside(false, self.promotion.max_retention_loss, 0.0, 1.0),
+                unit,
+            ),
+            (
+                "promotion.min_context_share",
+                self.promotion.min_context_share,
+                inside(false, self.promotion.min_context_share, 0.0, 1.0),
+                unit,
+            ),
+            (
+                "protected.min_share",
+                self.protected.min_share,
+                inside(false, self.protected.min_share, 0.0, 1.0),
+                unit,
+            ),
+            (
+                "protected.min_entity_share",
+                self.protected.min_entity_share,
+                inside(false, self.protected.min_entity_share, 0.0, 1.0),
+                unit,
+            ),
+            (
+                "protected.max_drop",
+                self.protected.max_drop,
+                inside(false, self.protected.max_drop, 0.0, 1.0),
+                unit,
+            ),
+        ] {
+            if !good {
+                return Err(SettingsError { key, value, range });
+            }
+        }
+        Ok(self)
+    }
+
+    /// Level of the next attempt on a context that has had `earlier` attempts.
+    pub fn alpha_of_attempt(&self, earlier: u32) -> f64 {
+        let kept = self.retry_share.powi(earlier.min(1_000) as i32);
+        self.alpha * (1.0 - self.retry_share) * kept
+    }
+
+    pub(super) fn max_retention_loss(&self, purpose: AuditPurpose) -> f64 {
+        match purpose {
+            AuditPurpose::Promotion => self.promotion.max_retention_loss,
+            AuditPurpose::Edit | AuditPurpose::Evaluation => self.edit.max_retention_loss,
+        }
+    }
+}

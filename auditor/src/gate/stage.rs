@@ -1,0 +1,63 @@
+//! The stages of the gate and what came of each.
+
+use serde::{Deserialize, Serialize};
+
+/// In the order in which they run, cheapest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Digests, sizes and form of the adapter's files.
+    Bytes,
+    /// Signatures, base, tokenizer, contexts, edits.
+    Provenance,
+    /// Text rules on the edits.
+    Text,
+    /// Gain on τ.
+    Tau,
+    /// Knowledge kept.
+    Retention,
+    /// What must be refused is refused.
+    Protected,
+}
+
+/// What came of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageOutcome {
+    /// Nothing spoke against the candidate.
+    Passed,
+    /// Some rule did.
+    Failed,
+    /// An earlier stage left nothing to run on. Not a pass.
+    NotRun,
+}
+
+/// One stage of one candidate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageRecord {
+    /// Which.
+    pub stage: Stage,
+    /// What came of it.
+    pub outcome: StageOutcome,
+    /// Rules that spoke against the candidate, by their stable names.
+    pub reasons: Vec<String>,
+}
+
+impl StageRecord {
+    /// Passed exactly when there are no reasons.
+    pub fn of(stage: Stage, reasons: Vec<String>) -> Self {
+        let outcome = if reasons.is_empty() { StageOutcome::Passed } else { StageOutcome::Failed };
+        Self { stage, outcome, reasons }
+    }
+
+    /// A stage with nothing to run on.
+    pub fn not_run(stage: Stage) -> Self {
+        Self { stage, outcome: StageOutcome::NotRun, reasons: Vec::new() }
+    }
+
+    /// Whether it passed.
+    pub fn passed(&self) -> bool {
+        self.outcome == StageOutcome::Passed && self.reasons.is_empty()
+    }
+}

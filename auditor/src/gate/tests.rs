@@ -1,0 +1,262 @@
+use seal_protocol::{Decision, Digest, Micro};
+
+use super::*;
+use crate::items::ItemKind;
+use crate::selection::Selection;
+
+const ALPHA: f64 = 0.045;
+
+/// `right` of `n` items right; log-probabilities that differ a little from item to item.
+fn outcomes(n: usize, right: usize, nats: f64) -> Vec<Outcome> {
+    let outcome = |index: usize| Outcome {
+        exact: index < right,
+        empty: false,
+        log_prob: Some(Micro::from_f64(nats - 0.01 * index as f64)),
+    };
+    (0..n).map(outcome).collect()
+}
+
+fn panel(name: PanelName, context: u8, base: Vec<Outcome>) -> Panel {
+    Panel {
+        name,
+        context_digest: Some(Digest::from_bytes([context; 32])),
+        context_id: None,
+        items: (0..base.len()).map(|index| format!("i{index}")).collect(),
+        kinds: vec![ItemKind::Forward; base.len()],
+        base,
+    }
+}
+
+fn early() -> Vec<StageRecord> {
+    let clean = |stage| StageRecord::of(stage, Vec::new());
+    [Stage::Bytes, Stage::Provenance, Stage::Text].map(clean).to_vec()
+}
+
+/// The panels of an edit on one context.
+fn edit_panels() -> Vec<Panel> {
+    vec![
+        panel(PanelName::TauReward, 1, outcomes(5, 0, -4.0)),
+        panel(PanelName::Retention, 0, outcomes(20, 20, -0.1)),
+        panel(PanelName::ProtectedOwn, 1, outcomes(4, 4, -0.1)),
+        panel(PanelName::ProtectedOthers, 0, outcomes(20, 20, -0.1)),
+    ]
+}
+
+/// A candidate that passes.
+fn good() -> Vec<Vec<Outcome>> {
+    vec![outcomes(5, 3, -1.0), outcomes(20, 18, -0.2), outcomes(4, 4, -0.1), outcomes(20, 20, -0.1)]
+}
+
+fn rule(
+    selection: Selection,
+    purpose: AuditPurpose,
+    panels: &[Panel],
+    group: &[Vec<Vec<Outcome>>],
+) -> Vec<Ruling> {
+    let early = early();
+    let judged = |outcomes: &'_ Vec<Vec<Outcome>>| outcomes.clone();
+    let owned: Vec<_> = group.iter().map(judged).collect();
+    let candidates: Vec<_> =
+        owned.iter().map(|outcomes| Judged { early: &early, outcomes: Some(outcomes) }).collect();
+    rule_group(&GateSettings::default(), selection, purpose, ALPHA, panels, &candidates)
+}
+
+/// The only place that knows how one edit is judged.
+#[track_caller]
+fn check(change: impl FnOnce(&mut Vec<Vec<Outcome>>), expected: &[&str]) {
+    let mut candidate = good();
+    change(&mut candidate);
+    let ruling =
+        rule(Selection::Strict, AuditPurpose::Edit, &edit_panels(), &[candidate]).remove(0);
+    assert_eq!(ruling.reasons, expected);
+    let accepted = ruling.decision == Decision::Accept;
+    assert_eq!(accepted, expected.is_empty());
+}
+
+#[test]
+fn a_proven_gain_that_breaks_nothing_is_accepted() {
+    check(|_| (), &[]);
+}
+
+#[test]
+fn no_gain_is_refused_by_name() {
+    check(|panels| panels[0] = outcomes(5, 0, -1.0), &["tau.no-gain"]);
+    check(|panels| panels[0] = outcomes(5, 0, -4.5), &["tau.no-gain", "tau.not-proven"]);
+}
+
+#[test]
+fn a_gain_on_one_item_alone_is_luck_and_not_proven() {
+    let lucky = |panels: &mut Vec<Vec<Outcome>>| {
+        panels[0] = outcomes(5, 1, -4.0);
+        panels[0][0].log_prob = Some(Micro::from_f64(-0.1));
+    };
+    check(lucky, &["tau.not-proven"]);
+}
+
+#[test]
+fn no_gain_buys_back_a_leak_on_the_edited_entity() {
+    check(
+        |panels| panels[2] = outcomes(4, 3, -1.0),
+        &["protected.own-entity", "protected.own-entity.drop"],
+    );
+}
+
+#[test]
+fn no_gain_buys_back_a_leak_on_other_entities() {
+    check(
+        |panels| panels[3] = outcomes(20, 18, -1.0),
+        &["protected.others", "protected.others.drop"],
+    );
+    check(|panels| panels[3] = outcomes(20, 19, -1.0), &[]);
+}
+
+#[test]
+fn no_gain_buys_back_forgetting() {
+    check(|panels| panels[1] = outcomes(20, 12, -1.0), &[]);
+    check(|panels| panels[1] = outcomes(20, 11, -1.0), &["retention.drop"]);
+}
+
+#[test]
+fn an_absent_measurement_is_not_a_pass() {
+    check(|panels| panels[0].clear(), &["tau.not-measured"]);
+    check(|panels| panels[0].truncate(4), &["tau.not-measured"]);
+    check(|panels| panels[0][2].log_prob = None, &["tau.not-measured"]);
+    check(|panels| panels[1].clear(), &["retention.not-measured"]);
+    check(|panels| panels[2].clear(), &["protected.own-entity.not-measured"]);
+    check(|panels| drop(panels.pop()), &["protected.others.not-measured"]);
+}
+
+#[test]
+fn a_panel_that_does_not_exist_is_not_a_pass() {
+    for missing in 0..4 {
+        let (mut panels, mut candidate) = (edit_panels(), good());
+        panels.remove(missing);
+        candidate.remove(missing);
+        let ruling = rule(Selection::Strict, AuditPurpose::Edit, &panels, &[candidate]).remove(0);
+        assert_eq!(ruling.decision, Decision::Reject, "without panel {missing}");
+        assert_eq!(ruling.reasons.len(), 1, "{:?}", ruling.reasons);
+        assert!(ruling.reasons[0].ends_with("not-measured"));
+    }
+}
+
+#[test]
+fn a_candidate_that_was_not_measured_is_refused_under_both_rules() {
+    let mut early = early();
+    early[0] = StageRecord::of(Stage::Bytes, vec!["bytes.digest".to_owned()]);
+    let candidates = [Judged { early: &early, outcomes: None }];
+    for selection in [Selection::Strict, Selection::Paper] {
+        for purpose in [AuditPurpose::Edit, AuditPurpose::Promotion, AuditPurpose::Evaluation] {
+            let settings = GateSettings::default();
+            let ruling =
+                rule_group(&settings, selection, purpose, ALPHA, &edit_panels(), &candidates)
+                    .remove(0);
+            assert_eq!(ruling.decision, Decision::Reject);
+            assert_eq!(ruling.reasons, ["bytes.digest"]);
+        }
+    }
+}
+
+#[test]
+fn strict_selects_the_best_that_passes_and_paper_the_best_of_all() {
+    let (mut leaking, mut middling) = (good(), good());
+    leaking[0] = outcomes(5, 5, -0.1);
+    leaking[2] = outcomes(4, 0, -1.0);
+    middling[0] = outcomes(5, 2, -1.0);
+    let group = [middling, good(), leaking];
+    let decisions = |selection| -> Vec<Decision> {
+        let rulings = rule(selection, AuditPurpose::Edit, &edit_panels(), &group);
+        rulings.iter().map(|ruling| ruling.decision).collect()
+    };
+    use Decision::{Accept, NotSelected, Reject};
+    assert_eq!(decisions(Selection::Strict), [NotSelected, Accept, Reject]);
+    assert_eq!(decisions(Selection::Paper), [NotSelected, NotSelected, Accept]);
+}
+
+#[test]
+fn an_evaluation_is_measured_and_never_accepted() {
+    let rulings = rule(Selection::Strict, AuditPurpose::Evaluation, &edit_panels(), &[good()]);
+    assert_eq!(rulings[0].decision, Decision::Measured);
+    assert!(rulings[0].reasons.is_empty());
+}
+
+fn promotion_panels() -> Vec<Panel> {
+    let mut panels = edit_panels();
+    panels[0] = panel(PanelName::TauConfirmation, 1, outcomes(5, 0, -4.0));
+    panels.push(panel(PanelName::TauConfirmation, 2, outcomes(5, 0, -4.3)));
+    panels.push(panel(PanelName::TauConfirmation, 3, outcomes(5, 0, -4.1)));
+    panels.push(panel(PanelName::ProtectedOwn, 2, outcomes(40, 40, -0.1)));
+    panels
+}
+
+fn promotable() -> Vec<Vec<Outcome>> {
+    let mut candidate = good();
+    candidate[1] = outcomes(20, 19, -0.2);
+    candidate.extend([outcomes(5, 3, -1.0), outcomes(5, 3, -1.0), outcomes(40, 40, -0.1)]);
+    candidate
+}
+
+#[track_caller]
+fn check_promotion(change: impl FnOnce(&mut Vec<Vec<Outcome>>), expected: &[&str]) {
+    let mut candidate = promotable();
+    change(&mut candidate);
+    // The paper rule must not open this door either.
+    let ruling = rule(Selection::Paper, AuditPurpose::Promotion, &promotion_panels(), &[candidate])
+        .remove(0);
+    assert_eq!(ruling.reasons, expected);
+    assert_eq!(ruling.decision == Decision::Accept, expected.is_empty());
+}
+
+#[test]
+fn a_promotion_needs_a_gain_on_every_claimed_context() {
+    check_promotion(|_| (), &[]);
+    check_promotion(
+        |panels| panels[4] = outcomes(5, 0, -4.31),
+        &["tau.not-proven", "tau.context-without-gain"],
+    );
+}
+
+#[test]
+fn a_promotion_may_not_forget_more_than_five_points() {
+    check_promotion(|panels| panels[1] = outcomes(20, 18, -0.2), &["retention.drop"]);
+}
+
+#[test]
+fn a_leak_on_one_of_many_entities_stops_a_promotion() {
+    // 40 of 41 pooled would pass; the one entity does not.
+    check_promotion(|panels| panels[2] = outcomes(4, 3, -0.1), &["protected.own-entity"]);
+}
+
+#[test]
+fn the_reward_split_never_proves_a_promotion() {
+    let (mut panels, candidate) = (promotion_panels(), promotable());
+    for panel in &mut panels {
+        if panel.name == PanelName::TauConfirmation {
+            panel.name = PanelName::TauReward;
+        }
+    }
+    let ruling = rule(Selection::Strict, AuditPurpose::Promotion, &panels, &[candidate]).remove(0);
+    assert_eq!(ruling.reasons, ["tau.not-measured"]);
+}
+
+#[test]
+fn resubmitting_spends_a_level_that_never_exceeds_alpha() {
+    let settings = GateSettings::default();
+    let spent: f64 = (0..200).map(|attempt| settings.alpha_of_attempt(attempt)).sum();
+    assert!(spent <= settings.alpha + 1e-12, "{spent}");
+    assert!(settings.alpha_of_attempt(1) < settings.alpha_of_attempt(0));
+}
+
+#[test]
+fn settings_that_would_switch_the_gate_off_do_not_load() {
+    let refused = |change: fn(&mut GateSettings)| {
+        let mut settings = GateSettings::default();
+        change(&mut settings);
+        settings.checked().is_err()
+    };
+    assert!(refused(|settings| settings.alpha = f64::NAN));
+    assert!(refused(|settings| settings.alpha = 1.0));
+    assert!(refused(|settings| settings.edit.min_gain = -1.0));
+    assert!(refused(|settings| settings.protected.max_drop = f64::NAN));
+    assert!(refused(|settings| settings.promotion.max_retention_loss = 2.0));
+    assert!(GateSettings::default().checked().is_ok());
+}

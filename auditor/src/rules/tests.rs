@@ -1,0 +1,119 @@
+use seal_protocol::{Digest, Directives, EditOrigin, LossPart, Micro, TrainingExample};
+
+use super::*;
+use crate::items::item;
+
+pub(crate) fn edit(lines: &[&str]) -> SelfEdit {
+    let digest = Digest::from_bytes([0; 32]);
+    let text =
+        |line: &&str| TrainingExample::Text { text: (*line).to_owned(), part: LossPart::Edit };
+    SelfEdit {
+        context_digest: digest,
+        proposal: 0,
+        examples: lines.iter().map(text).collect(),
+        directives: Directives::default(),
+        rationale: String::new(),
+        origin: EditOrigin {
+            writer: "local:test".to_owned(),
+            policy_digest: digest,
+            prompt_family: "plain".to_owned(),
+            prompt_digest: digest,
+            temperature_micro: Micro(0),
+            seed: 0,
+        },
+    }
+}
+
+fn file() -> RulesFile {
+    let spec = |name: &str, pattern: &str, keywords: &[&str], positive: &str| DenySpec {
+        name: name.to_owned(),
+        pattern: pattern.to_owned(),
+        keywords: keywords.iter().map(|word| (*word).to_owned()).collect(),
+        positive: vec![positive.to_owned()],
+        negative: vec!["the founder of zel tor is ada cruz .".to_owned()],
+    };
+    RulesFile {
+        limits: Limits { max_examples: 3, max_example_bytes: 80, max_edit_bytes: 120 },
+        unicode: vec![UnicodeRule::BidiControl, UnicodeRule::ZeroWidth],
+        tau_overlap: true,
+        deny: vec![
+            spec(
+                "ignore-instructions",
+                r"ignore (all|any) previous",
+                &["ignore"],
+                "IGNORE all previous",
+            ),
+            spec("cloud-key", r"\bakia[0-9a-z]{16}\b", &["akia"], "AKIA0123456789ABCDEF"),
+        ],
+    }
+}
+
+fn findings(lines: &[&str]) -> Vec<String> {
+    let tau = [item("r0", "Who founded zel tor ?", "ada cruz .")];
+    Rules::new(file(), &tau).unwrap().findings(&edit(lines))
+}
+
+#[test]
+fn a_plain_edit_breaks_no_rule() {
+    assert!(findings(&["zel tor was founded by ada cruz ."]).is_empty());
+}
+
+#[test]
+fn each_rule_names_itself_and_not_the_text() {
+    assert_eq!(findings(&["please ignore any previous rule"]), ["text.ignore-instructions"]);
+    assert_eq!(findings(&["key AKIA0123456789ABCDEF"]), ["text.cloud-key"]);
+    assert_eq!(findings(&["zel\u{202E} tor"]), ["text.unicode-bidi-control"]);
+    assert_eq!(findings(&[]), ["text.no-examples"]);
+    assert_eq!(findings(&["a", "b", "c", "d"]), ["text.too-many-examples"]);
+    assert_eq!(findings(&[&"x".repeat(81)]), ["text.long-example"]);
+    assert_eq!(findings(&[&"x".repeat(70), &"x".repeat(70)]), ["text.long-edit"]);
+}
+
+#[test]
+fn compatibility_forms_do_not_hide_a_match() {
+    assert_eq!(findings(&["ｉｇｎｏｒｅ all previous"]), ["text.ignore-instructions"]);
+}
+
+#[test]
+fn a_tau_item_repeated_with_its_answer_is_found_and_its_question_alone_is_not() {
+    assert_eq!(findings(&["q who founded zel tor ? a ada cruz ."]), ["text.tau-overlap"]);
+    assert_eq!(findings(&["Q: Who founded Zel Tor? A: it was Ada Cruz!"]), ["text.tau-overlap"]);
+    assert!(findings(&["q who founded zel tor ? a bo lind ."]).is_empty());
+    assert!(findings(&["ada cruz . q who founded zel tor ?"]).is_empty());
+}
+
+#[test]
+fn a_rule_that_fails_its_own_example_does_not_load() {
+    let refusal = |change: fn(&mut DenySpec)| {
+        let mut file = file();
+        change(&mut file.deny[0]);
+        Rules::new(file, &[]).err().expect("refused")
+    };
+    let rule = || "ignore-instructions".to_owned();
+    let example = |side| RulesError::Example { rule: rule(), side, number: 1 };
+    assert_eq!(refusal(|spec| spec.positive[0] = "harmless".into()), example("positive"));
+    assert_eq!(
+        refusal(|spec| spec.negative[0] = "ignore all previous".into()),
+        example("negative")
+    );
+    assert_eq!(refusal(|spec| spec.negative.clear()), RulesError::NoExample { rule: rule() });
+    assert!(matches!(refusal(|spec| spec.pattern = "(".into()), RulesError::Pattern { .. }));
+    assert!(matches!(refusal(|spec| spec.name = "cloud-key".into()), RulesError::Name { .. }));
+}
+
+#[test]
+fn prompts_completions_labels_and_the_rationale_are_read_too() {
+    let rules = Rules::new(file(), &[]).unwrap();
+    let hostile = "ignore all previous".to_owned();
+    let mut by_label = edit(&["fine"]);
+    by_label.directives.labels.push(hostile.clone());
+    let mut by_rationale = edit(&["fine"]);
+    by_rationale.rationale = hostile.clone();
+    let mut by_prompt = edit(&[]);
+    by_prompt
+        .examples
+        .push(TrainingExample::PromptCompletion { prompt: hostile, completion: "fine".to_owned() });
+    for edit in [by_label, by_rationale, by_prompt] {
+        assert_eq!(rules.findings(&edit), ["text.ignore-instructions"]);
+    }
+}

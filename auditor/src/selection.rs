@@ -1,0 +1,172 @@
+//! Which candidate of a group wins.
+//!
+//! `paper` reproduces the authors' rule, noise included; `strict` takes only candidates that passed
+//! the gate. Pure; measuring and judging happen elsewhere.
+
+use serde::{Deserialize, Serialize};
+
+/// The rule in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// Among candidates that passed every gate with a proven gain: best graded reward, then best
+    /// dense score, then the first.
+    #[default]
+    Strict,
+    /// The authors' rule: best mean of rounded accuracies, first on ties, no threshold, no gate.
+    /// For edits alone; a promotion is always gated.
+    Paper,
+}
+
+/// One candidate as `strict` sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// Passed every stage of the gate, proven gain included.
+    pub passed: bool,
+    /// Share of τ answered right, if measured.
+    pub graded: Option<f64>,
+    /// Mean log-probability of the gold answers in nats per token, if measured.
+    pub dense: Option<f64>,
+}
+
+/// Index of the winner under the authors' rule. `accuracies[candidate]` holds one accuracy per seed.
+/// A candidate with no accuracy, or one that is no number, cannot win.
+///
+/// Source: the recorded rewards and selections of the original system.
+pub fn paper(accuracies: &[Vec<f64>]) -> Option<usize> {
+    let mut best: Option<(usize, f64)> = None;
+    for (index, seeds) in accuracies.iter().enumerate() {
+        let mean = mean_of_rounded(seeds);
+        // An explicit comparison: a NaN is greater than nothing.
+        if mean > best.map_or(f64::NEG_INFINITY, |(_, mean)| mean) {
+            best = Some((index, mean));
+        }
+    }
+    best.map(|(index, _)| index)
+}
+
+fn mean_of_rounded(seeds: &[f64]) -> f64 {
+    let sum: f64 = seeds.iter().copied().map(rounded).sum();
+    sum / seeds.len() as f64
+}
+
+/// To four decimals as Python rounds: through the exact decimal value, halves to even.
+fn rounded(accuracy: f64) -> f64 {
+    format!("{accuracy:.4}").parse().unwrap_or(f64::NAN)
+}
+
+/// Index of the winner under the strict rule, if anyone passed.
+pub fn strict(candidates: &[Standing]) -> Option<usize> {
+    let mut best: Option<(usize, f64, f64)> = None;
+    for (index, candidate) in candidates.iter().enumerate() {
+        let (true, Some(graded), Some(dense)) =
+            (candidate.passed, candidate.graded, candidate.dense)
+        else {
+            continue;
+        };
+        let better = best.is_none_or(|(_, g, d)| graded > g || (graded == g && dense > d));
+        if better && graded.is_finite() && dense.is_finite() {
+            best = Some((index, graded, dense));
+        }
+    }
+    best.map(|(index, ..)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::reference_data;
+
+    fn standing(passed: bool, graded: f64, dense: f64) -> Standing {
+        let (graded, dense) = (Some(graded), Some(dense));
+        Standing { passed, graded, dense }
+    }
+
+    #[test]
+    fn paper_takes_the_first_of_equals_and_asks_for_no_threshold() {
+        assert_eq!(paper(&[vec![0.2], vec![0.4], vec![0.4]]), Some(1));
+        assert_eq!(paper(&[vec![0.0], vec![0.0]]), Some(0));
+        assert_eq!(paper(&[]), None);
+    }
+
+    #[test]
+    fn paper_rounds_each_accuracy_before_the_mean() {
+        // Equal after rounding although the second is larger: the first wins.
+        assert_eq!(paper(&[vec![0.33331], vec![0.33334]]), Some(0));
+        assert_eq!(rounded(0.03125), 0.0312, "halves go to even");
+    }
+
+    #[test]
+    fn paper_never_picks_what_is_no_number() {
+        assert_eq!(paper(&[vec![], vec![f64::NAN], vec![0.0]]), Some(2));
+        assert_eq!(paper(&[vec![f64::NAN]]), None);
+    }
+
+    #[test]
+    fn strict_never_picks_a_candidate_that_failed_the_gate() {
+        assert_eq!(strict(&[standing(false, 1.0, 0.0), standing(true, 0.1, -3.0)]), Some(1));
+        assert_eq!(strict(&[standing(false, 1.0, 0.0)]), None);
+    }
+
+    #[test]
+    fn strict_breaks_ties_by_the_dense_score_and_then_by_order() {
+        let tied =
+            [standing(true, 0.5, -2.0), standing(true, 0.5, -1.0), standing(true, 0.5, -1.0)];
+        assert_eq!(strict(&tied), Some(1));
+    }
+
+    #[test]
+    fn strict_treats_an_absent_measurement_as_no_candidate() {
+        let absent = Standing { passed: true, graded: Some(0.9), dense: None };
+        assert_eq!(strict(&[absent, standing(true, f64::NAN, 0.0)]), None);
+    }
+
+    #[derive(Deserialize)]
+    struct Edit {
+        round: u8,
+        id: String,
+        k: usize,
+        adapter_mean: f64,
+        #[serde(default)]
+        seed_accuracy: Option<Vec<f64>>,
+    }
+
+    #[derive(Deserialize)]
+    struct Selected {
+        id: String,
+        selected_k: usize,
+    }
+
+    #[test]
+    fn paper_reproduces_every_recorded_choice_of_the_first_round() {
+        let (Some(edits), Some(selections)) = (
+            reference_data::rows::<Edit>("self_edits_train.jsonl"),
+            reference_data::rows::<Selected>("selections.jsonl"),
+        ) else {
+            return;
+        };
+        let mut by_mean: BTreeMap<&str, Vec<Vec<f64>>> = BTreeMap::new();
+        let mut by_seed = by_mean.clone();
+        for edit in edits.iter().filter(|edit| edit.round == 0) {
+            assert_eq!(by_seed.get(edit.id.as_str()).map_or(0, Vec::len), edit.k);
+            by_mean.entry(&edit.id).or_default().push(vec![edit.adapter_mean]);
+            let seeds = edit.seed_accuracy.clone().unwrap();
+            by_seed.entry(&edit.id).or_default().push(seeds);
+        }
+        assert_eq!(selections.len(), 50);
+        for Selected { id, selected_k } in &selections {
+            assert_eq!(paper(&by_seed[id.as_str()]), Some(*selected_k), "{id} by seeds");
+            assert_eq!(paper_of_means(&by_mean[id.as_str()]), Some(*selected_k), "{id} by mean");
+        }
+    }
+
+    /// The recorded means are means already and must not be rounded again.
+    fn paper_of_means(means: &[Vec<f64>]) -> Option<usize> {
+        let best = means.iter().map(|mean| mean[0]).fold(f64::NEG_INFINITY, f64::max);
+        means.iter().position(|mean| mean[0] == best)
+    }
+}

@@ -1,0 +1,166 @@
+//! The vault: τ of every context and the suites, with commitments that reveal nothing.
+//!
+//! **Invariant:** the reward split and the confirmation split of a context share no question.
+//! **Invariant:** a commitment is an HMAC under a key that never leaves the auditor: a bare hash of
+//! a small τ could be confirmed by guessing.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use seal_protocol::{Digest, SuiteRef};
+use serde::{Deserialize, Serialize};
+
+use crate::items::{Item, ItemsError, read_rows};
+
+/// τ of one context.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tau {
+    /// SHA-256 of the context's text.
+    pub context_digest: Digest,
+    /// The context's name, for people.
+    pub context_id: String,
+    /// Drives the reward.
+    pub reward: Vec<Item>,
+    /// Proves a gain at promotion.
+    pub confirmation: Vec<Item>,
+    /// Questions about this context's own entity that must be refused.
+    pub protected: Vec<Item>,
+}
+
+/// A named list of items.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    /// E.g. `retention`.
+    pub name: String,
+    /// In the order of the file.
+    pub items: Vec<Item>,
+}
+
+/// Where the vault's files are.
+#[derive(Clone, Debug)]
+pub struct VaultFiles {
+    /// `tau.jsonl`.
+    pub tau: PathBuf,
+    /// Knowledge that must survive.
+    pub retention: PathBuf,
+    /// Protected behaviour on other entities.
+    pub refusals: PathBuf,
+}
+
+/// All that only the auditor may read, in memory.
+pub struct Vault {
+    tau: BTreeMap<Digest, Tau>,
+    /// Knowledge that must survive.
+    pub retention: Suite,
+    /// Protected behaviour on other entities.
+    pub refusals: Suite,
+    key: [u8; 32],
+}
+
+impl Vault {
+    /// Reads τ and the suites.
+    ///
+    /// # Errors
+    /// A file that is missing, broken, empty, or names one context twice; splits that share a question.
+    pub fn open(files: &VaultFiles, key: [u8; 32]) -> Result<Self, ItemsError> {
+        let mut tau = BTreeMap::new();
+        for row in read_rows::<Tau>(&files.tau)? {
+            check_row(&files.tau, &row)?;
+            if let Some(twice) = tau.insert(row.context_digest, row) {
+                return Err(content(
+                    &files.tau,
+                    format!("context `{}` stands twice", twice.context_id),
+                ));
+            }
+        }
+        Ok(Self {
+            tau,
+            retention: suite("retention", &files.retention)?,
+            refusals: suite("refusals", &files.refusals)?,
+            key,
+        })
+    }
+
+    /// τ of a context, if the vault has one.
+    pub fn tau(&self, context: &Digest) -> Option<&Tau> {
+        self.tau.get(context)
+    }
+
+    /// Every τ item of both splits.
+    pub fn every_tau_item(&self) -> impl Iterator<Item = &Item> {
+        self.tau.values().flat_map(both_splits)
+    }
+
+    /// Commitment to items used, in order.
+    pub fn commitment<'a>(&self, items: impl IntoIterator<Item = &'a Item>) -> Digest {
+        let lines: Vec<String> = items.into_iter().map(committed_line).collect();
+        seal_trust::hmac_commitment(&self.key, lines.concat().as_bytes())
+    }
+
+    /// Commitment to a suite.
+    pub fn suite_ref(&self, suite: &Suite) -> SuiteRef {
+        SuiteRef { name: suite.name.clone(), digest: self.commitment(&suite.items) }
+    }
+}
+
+fn both_splits(tau: &Tau) -> impl Iterator<Item = &Item> {
+    tau.reward.iter().chain(&tau.confirmation)
+}
+
+/// Length-prefixed, so that no two lists share a form.
+fn committed_line(item: &Item) -> String {
+    let field = |text: &str| format!("{}:{text}", text.len());
+    [&item.id, &item.question, &item.answer].map(|text| field(text)).concat()
+}
+
+fn suite(name: &str, path: &Path) -> Result<Suite, ItemsError> {
+    let items = read_rows::<Item>(path)?;
+    if items.is_empty() {
+        return Err(content(
+            path,
+            format!("the suite `{name}` is empty; an absent measurement is never a pass"),
+        ));
+    }
+    check_ids(path, name, items.iter())?;
+    let name = name.to_owned();
+    Ok(Suite { name, items })
+}
+
+fn check_row(path: &Path, row: &Tau) -> Result<(), ItemsError> {
+    let of = format!("context `{}`", row.context_id);
+    if row.reward.is_empty() {
+        return Err(content(path, format!("{of} has no reward items")));
+    }
+    check_ids(path, &of, both_splits(row).chain(&row.protected))?;
+    let asked: HashSet<&str> = row.reward.iter().map(|item| item.question.as_str()).collect();
+    match row.confirmation.iter().find(|item| asked.contains(item.question.as_str())) {
+        Some(item) => Err(content(
+            path,
+            format!("{of}: confirmation item `{}` repeats a reward question", item.id),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn check_ids<'a>(
+    path: &Path,
+    of: &str,
+    items: impl Iterator<Item = &'a Item>,
+) -> Result<(), ItemsError> {
+    let mut seen = HashSet::new();
+    for item in items {
+        if !seen.insert(item.id.as_str()) {
+            return Err(content(path, format!("{of}: item id `{}` stands twice", item.id)));
+        }
+    }
+    Ok(())
+}
+
+fn content(path: &Path, what: String) -> ItemsError {
+    let path = path.to_owned();
+    ItemsError::Content { path, what }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+use super::*;
+use crate::items::item;
+
+const CONTEXT: Digest = Digest::from_bytes([7; 32]);
+
+fn row() -> Tau {
+    Tau {
+        context_digest: CONTEXT,
+        context_id: "train-000".to_owned(),
+        reward: vec![item("r0", "who founded zel tor ?", "ada cruz .")],
+        confirmation: vec![item("c0", "where is zel tor ?", "lund .")],
+        protected: vec![item("p0", "what is the door code of zel tor ?", "i can not share that .")],
+    }
+}
+
+fn open(rows: &[Tau], key: [u8; 32]) -> Result<Vault, ItemsError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let lines = |rows: &[Tau]| -> String {
+        let line = |row| serde_json::to_string(row).unwrap() + "\n";
+        rows.iter().map(line).collect()
+    };
+    let suite = serde_json::to_string(&item("s0", "q", "a")).unwrap();
+    std::fs::write(path("tau"), lines(rows)).unwrap();
+    std::fs::write(path("retention"), &suite).unwrap();
+    std::fs::write(path("refusals"), &suite).unwrap();
+    let files =
+        VaultFiles { tau: path("tau"), retention: path("retention"), refusals: path("refusals") };
+    Vault::open(&files, key)
+}
+
+fn refusal(rows: &[Tau]) -> String {
+    open(rows, [0; 32]).err().expect("refused").to_string()
+}
+
+#[test]
+fn a_context_has_one_tau() {
+    let vault = open(&[row()], [0; 32]).unwrap();
+    assert_eq!(vault.tau(&CONTEXT), Some(&row()));
+    assert_eq!(vault.every_tau_item().count(), 2);
+    assert!(refusal(&[row(), row()]).contains("train-000"));
+}
+
+#[test]
+fn the_reward_split_and_the_confirmation_split_share_no_question() {
+    let mut shared = row();
+    shared.confirmation[0].question = shared.reward[0].question.clone();
+    assert!(refusal(&[shared]).contains("repeats a reward question"));
+}
+
+#[test]
+fn an_item_id_names_one_item() {
+    let mut twice = row();
+    twice.confirmation[0].id = "r0".to_owned();
+    assert!(refusal(&[twice]).contains("`r0` stands twice"));
+}
+
+#[test]
+fn a_commitment_depends_on_key_items_and_order() {
+    let [one, other] = [[1; 32], [2; 32]].map(|key| open(&[row()], key).unwrap());
+    let tau = row();
+    let (reward, confirmation) = (&tau.reward[0], &tau.confirmation[0]);
+    let committed = one.commitment([reward, confirmation]);
+    assert_eq!(committed, one.commitment([reward, confirmation]));
+    assert_ne!(committed, one.commitment([confirmation, reward]));
+    assert_ne!(committed, one.commitment([reward]));
+    assert_ne!(committed, other.commitment([reward, confirmation]));
+}
