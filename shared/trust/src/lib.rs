@@ -10,10 +10,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod canonical;
+mod checkpoint;
 mod dsse;
 mod error;
 mod hash;
+pub mod merkle;
 mod note;
+mod proof;
 mod public_key;
 mod root_error;
 mod seen;
@@ -26,13 +29,15 @@ mod verdict_error;
 mod verify;
 
 pub use canonical::{CanonicalError, MAX_SAFE_INTEGER, canonical_json, digest_of};
+pub use checkpoint::{Checkpoint, cosign, sign_checkpoint, verify_checkpoint, verify_cosignature};
 pub use dsse::{
     MAX_ENVELOPE_BYTES, envelope_from_file_bytes, envelope_to_bytes, payload_bytes, payload_digest,
     pre_authentication, sign_statement,
 };
 pub use error::VerifyError;
 pub use hash::{derive_seed, hmac_commitment, sha256, sha256_file};
-pub use note::{NoteAlgorithm, NoteError, parse_vkey, vkey};
+pub use note::{MAX_NOTE_BYTES, NoteAlgorithm, NoteError, parse_vkey, vkey};
+pub use proof::LedgerProof;
 pub use public_key::{PublicKey, PublicKeyError};
 pub use root_error::RootError;
 pub use seen::SeenVerdicts;

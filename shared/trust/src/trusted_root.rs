@@ -61,18 +61,18 @@ impl TrustRoot {
         pinned: Option<Digest>,
         now: UnixSeconds,
     ) -> Result<TrustedRoot, VerifyError> {
-        let (trusted, envelope) = TrustedRoot::read(file)?;
-        let found = trusted.digest;
-        match pinned {
-            Some(pinned) if pinned != found => Err(RootError::NotPinned { pinned, found })?,
-            _ => {}
-        }
-        let parts = dsse::open(&envelope, TRUST_ROOT_PAYLOAD_TYPE)?;
-        let strangers = if pinned.is_some() { Strangers::Skip } else { Strangers::Refuse };
-        let signers = signers(&parts, &trusted.ring(Role::Root).keys, strangers)?;
-        trusted.demand(&signers, trusted.root.version)?;
+        let trusted = TrustedRoot::opened(file, pinned)?;
         trusted.refuse_expired(now)?;
         Ok(trusted)
+    }
+
+    /// Opens a trust root that may have expired, so that its successor can be installed over it.
+    /// An expired one verifies nothing.
+    ///
+    /// # Errors
+    /// As [`Self::open`], but for the expiry.
+    pub fn open_for_update(file: &[u8], pinned: Digest) -> Result<TrustedRoot, VerifyError> {
+        TrustedRoot::opened(file, Some(pinned))
     }
 }
 
@@ -118,6 +118,24 @@ impl TrustedRoot {
         next.demand(&signers, found)?;
         next.refuse_expired(now)?;
         Ok(next)
+    }
+
+    /// Everything but the time.
+    fn opened(file: &[u8], pinned: Option<Digest>) -> Result<Self, VerifyError> {
+        let (trusted, envelope) = Self::read(file)?;
+        let found = trusted.digest;
+        match pinned {
+            Some(pinned) if pinned != found => Err(RootError::NotPinned { pinned, found })?,
+            _ => {}
+        }
+        let parts = dsse::open(&envelope, TRUST_ROOT_PAYLOAD_TYPE)?;
+        let strangers = match pinned {
+            Some(_) => Strangers::Skip,
+            None => Strangers::Refuse,
+        };
+        let signers = signers(&parts, trusted.keys(Role::Root), strangers)?;
+        trusted.demand(&signers, trusted.root.version)?;
+        Ok(trusted)
     }
 
     /// Everything but signatures and time.
