@@ -9,11 +9,11 @@
 
 pub mod clock;
 pub mod config;
-//pub mod confine;
-//pub mod daemon;
+pub mod confine;
+pub mod daemon;
 pub mod endpoint;
 mod hash;
-//pub mod http;
-//pub mod jobs;
+pub mod http;
+pub mod jobs;
 pub mod listener;
 pub mod store;

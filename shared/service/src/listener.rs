@@ -18,7 +18,7 @@ use crate::store::private_folder;
 pub struct Listener {
     pub(crate) socket: Socket,
     /// Held as long as the process lives; the system lets go of it at any end.
-    _lock: Option<File>,
+    pub(crate) lock: Option<File>,
 }
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ pub fn bind(endpoint: &Endpoint) -> Result<Listener, BindError> {
     match endpoint {
         Endpoint::Tcp(address) => {
             let socket = TcpListener::bind(address).map_err(refused)?;
-            Ok(Listener { socket: Socket::Tcp(socket), _lock: None })
+            Ok(Listener { socket: Socket::Tcp(socket), lock: None })
         }
         Endpoint::Unix(path) => bind_unix(endpoint, path),
     }
@@ -105,7 +105,7 @@ fn bind_unix(endpoint: &Endpoint, path: &Path) -> Result<Listener, BindError> {
     remove_stale(endpoint, path)?;
     let socket = UnixListener::bind(path).map_err(refused)?;
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(refused)?;
-    Ok(Listener { socket: Socket::Unix(socket), _lock: Some(lock) })
+    Ok(Listener { socket: Socket::Unix(socket), lock: Some(lock) })
 }
 
 fn own_folder(endpoint: &Endpoint, path: &Path) -> Result<(), BindError> {
