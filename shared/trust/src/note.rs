@@ -211,3 +211,23 @@ pub fn parse_vkey(text: &str) -> Result<(String, NoteAlgorithm, PublicKey), Note
         false => Err(malformed("the hash is not the key's")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example key and note of the Go package `golang.org/x/mod/sumdb/note`, which defined the
+    /// format.
+    #[test]
+    fn a_note_that_another_implementation_signed_verifies() {
+        let (name, algorithm, key) =
+            parse_vkey("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
+                .unwrap();
+        let note = "If you think cryptography is the answer to your problem,\n\
+            then you don't know what your problem is.\n\n\
+            — PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
+        let parts = Note::parse(note).unwrap();
+        let signature = parts.signature_of(&name, algorithm, &key).unwrap();
+        assert!(key.verifies(parts.text.as_bytes(), &signature.try_into().unwrap()));
+    }
+}

@@ -15,6 +15,7 @@ use crate::{PublicKey, TrustedRoot, VerifyError, dsse, sha256};
 
 /// A statement that a key of the right role signed, exactly as it was signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Verified<P> {
     /// What was said.
     pub statement: Statement<P>,
@@ -22,7 +23,6 @@ pub struct Verified<P> {
     pub payload_digest: Digest,
     /// Who said it.
     pub keyid: String,
-    only_made_here: (),
 }
 
 impl TrustedRoot {
@@ -55,7 +55,7 @@ impl TrustedRoot {
         let statement = statement::<P>(&parts.payload)?;
         self.refuse_revoked(&keyid, statement.predicate.sequence())?;
         let payload_digest = sha256(&parts.payload);
-        Ok(Verified { statement, payload_digest, keyid, only_made_here: () })
+        Ok(Verified { statement, payload_digest, keyid })
     }
 
     pub(crate) fn demand_quorum(&self, role: Role, got: usize) -> Result<(), VerifyError> {
