@@ -123,11 +123,13 @@ def greedy(model, prompt):
 
 
 def decidable_greedy(model, config, seed):
-    """The first prompt whose 64 choices are all clear and that does not end in a short loop."""
+    """The first prompt with 64 clear choices, no end token and no short loop at the end."""
     for attempt in range(500):
         (prompt,) = random_ids(config, [5], seed * 1000 + attempt)
         tokens = greedy(model, prompt)
-        if tokens is not None and len(set(tokens[-32:].tolist())) >= 4:
+        if tokens is None or config.eos_token_id in tokens:
+            continue
+        if len(set(tokens[-32:].tolist())) >= 4:
             return {"greedy.prompt": prompt, "greedy.tokens": tokens}
     sys.exit("no prompt with a clear greedy continuation: change the model's seed")
 
