@@ -1,0 +1,273 @@
+//! A client of one daemon: HTTP/1.1 over its unix socket or loopback port.
+//!
+//! **Invariant:** every call has a deadline, and every failure says whether the daemon is gone, has
+//! refused, has failed at the work, or does not speak our protocol.
+//! **Absent:** trust. What a daemon returns is verified by whoever acts on it.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use seal_protocol::{Digest, ErrorBody, JobAccepted, JobStatus, path};
+use seal_service::endpoint::Endpoint;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Longest answer that is read, in bytes.
+const LONGEST_ANSWER: usize = 1 << 30;
+/// Longest time for one call; a little more than a daemon gives itself.
+const CALL_DEADLINE: Duration = Duration::from_secs(130);
+/// Pauses between two looks at a job: short ones first, for short jobs.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Calls one daemon. Each call is a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Client {
+    endpoint: Endpoint,
+    deadline: Duration,
+}
+
+/// Why a call gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers there, or no longer.
+    #[error("no daemon answers at `{endpoint}`; {mend}")]
+    Unreachable {
+        /// Where.
+        endpoint: Endpoint,
+        /// What to do.
+        mend: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The daemon answered 4xx or 5xx.
+    #[error("{} ({}, status {status})", body.message, body.code)]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Its reason.
+        body: ErrorBody,
+    },
+    /// The job was done and failed.
+    #[error("job {}: {} ({})", job.short(), body.message, body.code)]
+    JobFailed {
+        /// Which.
+        job: Digest,
+        /// The worker's reason.
+        body: ErrorBody,
+    },
+    /// No answer in time.
+    #[error("no answer from `{endpoint}` within {} s; look at its log, it may be overloaded", limit.as_secs())]
+    Timeout {
+        /// Where.
+        endpoint: Endpoint,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// Something answers that is no daemon of this version.
+    #[error(
+        "`{endpoint}` does not answer as this version expects ({detail}); run one version of SEAL everywhere"
+    )]
+    Protocol {
+        /// Where.
+        endpoint: Endpoint,
+        /// What was odd.
+        detail: String,
+    },
+}
+
+impl Client {
+    /// A client of the daemon at `endpoint`. Connects at each call, not here.
+    pub fn new(endpoint: &Endpoint) -> Self {
+        Self { endpoint: endpoint.clone(), deadline: CALL_DEADLINE }
+    }
+
+    /// The same client with another limit for each call.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// `GET at`, JSON back.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get<T: DeserializeOwned>(&self, at: &str) -> Result<T, ClientError> {
+        let answer = self.exchange(Method::GET, at, Bytes::new()).await?;
+        self.parsed(&answer)
+    }
+
+    /// `POST at` with JSON, JSON back.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        at: &str,
+        body: &B,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.odd(&error))?;
+        let answer = self.exchange(Method::POST, at, body.into()).await?;
+        self.parsed(&answer)
+    }
+
+    /// `GET at`, bytes back.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_bytes(&self, at: &str) -> Result<Bytes, ClientError> {
+        self.exchange(Method::GET, at, Bytes::new()).await
+    }
+
+    /// `PUT at` with bytes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn put_bytes(&self, at: &str, bytes: impl Into<Bytes>) -> Result<(), ClientError> {
+        self.exchange(Method::PUT, at, bytes.into()).await.map(drop)
+    }
+
+    /// Starts a job, or finds the one that the same request has started before.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn submit<B: Serialize>(&self, at: &str, body: &B) -> Result<Digest, ClientError> {
+        let accepted: JobAccepted = self.post(at, body).await?;
+        Ok(accepted.job)
+    }
+
+    /// Waits for a job's result and tells its progress (done, total) at every change.
+    ///
+    /// # Errors
+    /// [`ClientError::JobFailed`] if it failed, [`ClientError::Timeout`] after `limit`.
+    pub async fn wait_job<T: DeserializeOwned>(
+        &self,
+        job: &Digest,
+        limit: Duration,
+        mut on_progress: impl FnMut(u64, u64),
+    ) -> Result<T, ClientError> {
+        let at = path::JOB.replace("{id}", &job.to_string());
+        let until = Instant::now() + limit;
+        let (mut pause, mut told) = (FIRST_PAUSE, None);
+        loop {
+            match self.get(&at).await? {
+                JobStatus::Done { result } => return self.read_value(result),
+                JobStatus::Failed { error: body } => {
+                    return Err(ClientError::JobFailed { job: *job, body });
+                }
+                JobStatus::Running { done, total } if told != Some((done, total)) => {
+                    told = Some((done, total));
+                    on_progress(done, total);
+                }
+                JobStatus::Running { .. } | JobStatus::Queued => {}
+            }
+            if Instant::now() >= until {
+                return Err(self.late(limit));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn exchange(&self, method: Method, at: &str, body: Bytes) -> Result<Bytes, ClientError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(at)
+            .header(HOST, "localhost")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| self.odd(&error))?;
+        let answer = timeout(self.deadline, self.connected(request)).await;
+        let (status, answer) = answer.unwrap_or_else(|_| Err(self.late(self.deadline)))?;
+        if status.is_success() { Ok(answer) } else { Err(self.refused(status, &answer)) }
+    }
+
+    async fn connected(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
+        match &self.endpoint {
+            Endpoint::Unix(socket) => {
+                let stream = UnixStream::connect(socket).await;
+                self.over(stream.map_err(|error| self.unreachable(error))?, request).await
+            }
+            Endpoint::Tcp(address) => {
+                let stream = TcpStream::connect(address).await;
+                self.over(stream.map_err(|error| self.unreachable(error))?, request).await
+            }
+        }
+    }
+
+    async fn over<S>(
+        &self,
+        stream: S,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Bytes), ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
+        // It ends with the exchange; its errors reach the request too.
+        tokio::spawn(connection);
+        let answer = sender.send_request(request).await.map_err(|error| self.broken(error))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
+        let body = body.map_err(|error| self.unreachable(io::Error::other(error)))?;
+        Ok((status, body.to_bytes()))
+    }
+
+    fn parsed<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(answer).map_err(|error| self.odd(&error))
+    }
+
+    fn read_value<T: DeserializeOwned>(&self, value: serde_json::Value) -> Result<T, ClientError> {
+        serde_json::from_value(value).map_err(|error| self.odd(&error))
+    }
+
+    fn refused(&self, status: StatusCode, answer: &[u8]) -> ClientError {
+        match serde_json::from_slice(answer) {
+            Ok(body) => ClientError::Refused { status: status.as_u16(), body },
+            Err(error) => self.odd(&format!("status {status}, {error}")),
+        }
+    }
+
+    fn unreachable(&self, source: io::Error) -> ClientError {
+        let mend = match source.kind() {
+            io::ErrorKind::PermissionDenied => "call it as the user who started it",
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                "start it, or correct the endpoint in the config"
+            }
+            _ => "it may have ended; look at its log and start it again",
+        };
+        ClientError::Unreachable { endpoint: self.endpoint.clone(), mend, source }
+    }
+
+    /// A connection that breaks off is a daemon that ended; anything else is no daemon of ours.
+    fn broken(&self, error: hyper::Error) -> ClientError {
+        match error.is_parse() {
+            true => self.odd(&error),
+            false => self.unreachable(io::Error::other(error)),
+        }
+    }
+
+    fn late(&self, limit: Duration) -> ClientError {
+        ClientError::Timeout { endpoint: self.endpoint.clone(), limit }
+    }
+
+    fn odd(&self, detail: &dyn std::fmt::Display) -> ClientError {
+        ClientError::Protocol { endpoint: self.endpoint.clone(), detail: detail.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests;
