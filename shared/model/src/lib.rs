@@ -1,1 +1,28 @@
-//! Decoders, LoRA forward, adapters on disk, tokenizer, generation
+//! Decoders, LoRA adapters, tokenizer, scoring and generation: the numbers of SEAL.
+//!
+//! **Invariant:** on the CPU in f32 a result depends on its inputs alone: not on the batch it is
+//! computed in, the number of threads, or the width of the vector unit.
+//! Absent: training (`seal-training`), and everything that knows why a model is run.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod adapter;
+pub mod batch;
+pub mod decoder;
+mod digest;
+mod error;
+mod generate;
+pub mod lora;
+pub mod ops;
+mod score;
+mod tokenizer;
+
+pub use adapter::AdapterError;
+pub use decoder::{Decoder, DecoderConfig, Family};
+pub use digest::folder_digest;
+pub use error::{ModelError, Result};
+pub use generate::{Prompt, SamplingConfig, generate};
+pub use lora::{Adapter, LoraInit, LoraSpec, Projection};
+pub use ops::lanes::instruction_set;
+pub use score::{ItemScore, ScoreItem, score, shard_tokens};
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,149 @@
+//! A trainable decoder: configuration, weights and forward.
+
+mod config;
+mod forward;
+mod weights;
+
+pub use config::{DecoderConfig, Family};
+pub use forward::{Attend, Fresh, LayerTrace, Trace};
+pub use weights::{Layer, Weights, parameters};
+pub(crate) use weights::{gaussian, to_f32, to_safetensors};
+
+use crate::error::{ModelError, Result};
+use crate::ops::rope::Rope;
+use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A decoder with its weights on one device. Cloning shares the weights.
+#[derive(Clone)]
+pub struct Decoder {
+    config: Arc<DecoderConfig>,
+    weights: Arc<Weights>,
+    rope: Arc<Rope>,
+    device: Device,
+}
+
+impl Decoder {
+    /// Loads a Hugging Face folder: `config.json` and safetensors, kept in f32.
+    ///
+    /// # Errors
+    /// A folder that is incomplete, damaged or of an unsupported kind.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        let config = DecoderConfig::from_file(&dir.join("config.json"))?;
+        let weights = Weights::load(dir, &config, device)?;
+        Self::from_weights(config, weights, device)
+    }
+
+    /// A decoder with fresh random weights; the seed fixes them.
+    ///
+    /// # Errors
+    /// A device without the memory.
+    pub fn init(config: &DecoderConfig, seed: u64, device: &Device) -> Result<Self> {
+        Self::from_weights(config.clone(), Weights::init(config, seed, device)?, device)
+    }
+
+    /// A decoder over existing weights.
+    ///
+    /// # Errors
+    /// A device the engine has no kernels for.
+    pub fn from_weights(config: DecoderConfig, weights: Weights, device: &Device) -> Result<Self> {
+        if !device.is_cpu() {
+            return Err(ModelError::Input("this build computes on the CPU only".into()));
+        }
+        let rope = Rope::new(config.head_dim, config.max_position_embeddings, config.rope_theta);
+        Ok(Self { config: Arc::new(config), weights: Arc::new(weights), rope: Arc::new(rope), device: device.clone() })
+    }
+
+    /// This decoder with the weights of one flat vector in the order of [`parameters`].
+    ///
+    /// # Errors
+    /// A vector of another length.
+    pub fn with_flat(&self, flat: &[f32]) -> Result<Self> {
+        let weights = Weights::from_flat(&self.config, flat, &self.device)?;
+        Ok(Self { weights: Arc::new(weights), ..self.clone() })
+    }
+
+    /// All weights as one flat vector in the order of [`parameters`].
+    ///
+    /// # Errors
+    /// Weights that are not f32.
+    pub fn flat(&self) -> Result<Vec<f32>> {
+        let tensors = self.weights.tensors(&self.config);
+        let mut flat = Vec::new();
+        for (name, _) in parameters(&self.config) {
+            flat.extend(tensors[&name].flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(flat)
+    }
+
+    /// Writes `config.json` and `model.safetensors`; the same decoder gives the same bytes.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        let file = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| ModelError::File { path, source }
+        };
+        std::fs::create_dir_all(dir).map_err(file(dir))?;
+        let path = dir.join("config.json");
+        std::fs::write(&path, self.config.to_json()).map_err(file(&path))?;
+        self.weights.save(dir, &self.config)
+    }
+
+    /// The shape.
+    #[must_use]
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// The weights.
+    #[must_use]
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The rotary table.
+    #[must_use]
+    pub fn rope(&self) -> &Rope {
+        &self.rope
+    }
+
+    /// The device of the weights.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Number of weights.
+    #[must_use]
+    pub fn parameter_count(&self) -> usize {
+        parameters(&self.config).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
+    /// Every tensor under its Hugging Face name.
+    #[must_use]
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.weights.tensors(&self.config)
+    }
+
+    /// Refuses what the forward could not index.
+    ///
+    /// # Errors
+    /// A sequence that is empty or too long, or a token outside the vocabulary.
+    pub fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
+        let (vocab_size, max) = (self.config.vocab_size, self.config.max_position_embeddings);
+        if tokens.is_empty() {
+            return Err(ModelError::Input("a sequence has no tokens".into()));
+        }
+        if tokens.len() > max {
+            return Err(ModelError::TooLong { tokens: tokens.len(), max });
+        }
+        match tokens.iter().find(|&&t| t as usize >= vocab_size) {
+            Some(&token) => Err(ModelError::Token { token, vocab_size }),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The digest that names a base model.
+
+use crate::error::{ModelError, Result};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Files that decide what a model computes, besides its weights.
+const NAMED: [&str; 3] = ["config.json", "tokenizer.json", "generation_config.json"];
+
+/// SHA-256 over the files that decide what the model in `dir` computes: `config.json`,
+/// `*.safetensors`, `tokenizer.json` and `generation_config.json`, those that exist.
+///
+/// Hashed in name order as `name NUL length NUL sha256`, the length in decimal.
+///
+/// # Errors
+/// A folder or file that cannot be read, or a folder without weights.
+pub fn folder_digest(dir: &Path) -> Result<[u8; 32]> {
+    let file = |source| ModelError::File { path: dir.to_path_buf(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(file)? {
+        if let Ok(name) = entry.map_err(file)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.retain(|name| NAMED.contains(&name.as_str()) || name.ends_with(".safetensors"));
+    names.sort_unstable();
+    if !names.iter().any(|name| name.ends_with(".safetensors")) {
+        let problem = "no `.safetensors` file; is this a model folder?".into();
+        return Err(ModelError::Weights { path: dir.to_path_buf(), problem });
+    }
+    let mut folder = Sha256::new();
+    for name in names {
+        let path = dir.join(&name);
+        let (len, digest) = file_digest(&path).map_err(|source| ModelError::File { path, source })?;
+        folder.update(format!("{name}\0{len}\0"));
+        folder.update(digest);
+    }
+    Ok(folder.finalize().into())
+}
+
+fn file_digest(path: &Path) -> io::Result<(u64, [u8; 32])> {
+    let mut file = File::open(path)?;
+    let (mut hash, mut len, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((len, hash.finalize().into()));
+        }
+        hash.update(&buffer[..read]);
+        len += read as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_follows_the_weights_and_ignores_other_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        assert!(folder_digest(dir.path()).is_err(), "a folder without weights has no digest");
+        write("model.safetensors", "a");
+        write("config.json", "{}");
+        let first = folder_digest(dir.path()).unwrap();
+        write("README.md", "words");
+        assert_eq!(folder_digest(dir.path()).unwrap(), first);
+        write("model.safetensors", "b");
+        assert_ne!(folder_digest(dir.path()).unwrap(), first);
+    }
+}

@@ -1,0 +1,82 @@
+//! Why a model folder, an input or a computation was refused.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Every error names the file or the value at fault and, where there is one, the mend.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A file of the model folder could not be read or written.
+    #[error("cannot access `{}`", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// `config.json` is not what a Hugging Face decoder folder has.
+    #[error("`{}`: {problem}", path.display())]
+    Config {
+        /// The config file.
+        path: PathBuf,
+        /// What is wrong, with the field's name.
+        problem: String,
+    },
+    /// The folder is sound, but of a kind this engine does not compute.
+    #[error("`{}`: `{field}` = {value} is not supported; supported are Llama, Mistral and Qwen2 decoders with silu, default RoPE, full attention and unquantised weights", path.display())]
+    Unsupported {
+        /// The config file.
+        path: PathBuf,
+        /// The field that asks for the unsupported feature.
+        field: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A weight file is damaged or does not fit the config.
+    #[error("`{}`: {problem}", path.display())]
+    Weights {
+        /// The file, or the folder if the tensor is in none of its files.
+        path: PathBuf,
+        /// What is wrong, with the tensor's name.
+        problem: String,
+    },
+    /// The tokenizer file is damaged, or refused a text.
+    #[error("tokenizer `{}`: {problem}", path.display())]
+    Tokenizer {
+        /// The tokenizer file.
+        path: PathBuf,
+        /// What the tokenizer said.
+        problem: String,
+    },
+    /// A token id that the embedding does not have.
+    #[error("token {token} is outside the vocabulary of {vocab_size}")]
+    Token {
+        /// The offending id.
+        token: u32,
+        /// Number of embeddings.
+        vocab_size: usize,
+    },
+    /// A sequence longer than the model's positions.
+    #[error("a sequence of {tokens} tokens exceeds the model's {max} positions; shorten it")]
+    TooLong {
+        /// Tokens asked for.
+        tokens: usize,
+        /// `max_position_embeddings`.
+        max: usize,
+    },
+    /// The caller's request makes no sense (an empty prompt, an unknown adapter index, …).
+    #[error("{0}")]
+    Input(String),
+    /// The model produced NaN or infinity.
+    #[error("the model's output for {what} is not finite; its weights or adapter are damaged")]
+    NotFinite {
+        /// Which item or prompt.
+        what: String,
+    },
+    /// The tensor library refused an operation.
+    #[error("tensor operation")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// The result of everything in this crate but adapters on disk.
+pub type Result<T, E = ModelError> = std::result::Result<T, E>;
