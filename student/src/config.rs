@@ -1,0 +1,129 @@
+//! `student.toml`. Relative paths are taken from the file's own folder.
+
+use std::path::{Path, PathBuf};
+
+use seal_protocol::Digest;
+use seal_service::config::ConfigError;
+use seal_service::confine::Profile;
+use seal_service::endpoint::Endpoint;
+use serde::Deserialize;
+
+use crate::directives::DirectiveLimits;
+use crate::recipe::UpdateRecipe;
+
+/// All settings of the student.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudentConfig {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// Its own folder: database, adapters, signed messages.
+    pub state: PathBuf,
+    /// Folder of the base model.
+    pub base_model: PathBuf,
+    /// Name of the base model, written into every adapter for those who load it elsewhere.
+    pub base_name: String,
+    /// End when the process that started this one does.
+    #[serde(default)]
+    pub exit_with_parent: bool,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The trust root's file.
+    pub trust_root: PathBuf,
+    /// SHA-256 of the trust root's file; absent: the file is taken as it is.
+    #[serde(default)]
+    pub trust_root_sha256: Option<Digest>,
+    /// Candidates that train side by side; bounds memory, changes no result.
+    pub candidates_per_batch: usize,
+    /// Longest training sequence; an edit with a longer one is refused.
+    pub max_sequence_tokens: usize,
+    /// Keep the adapters of all candidates. Otherwise a promotion deletes every adapter file that
+    /// no version uses: by then the auditor has judged them and keeps its own copies.
+    pub keep_candidates: bool,
+    /// The update that turns one edit into an adapter.
+    pub inner_update: UpdateRecipe,
+    /// The update that turns all accepted edits into one adapter.
+    pub consolidation: UpdateRecipe,
+    /// How far an edit may move the inner update.
+    pub directives: DirectiveLimits,
+    /// How questions are answered.
+    pub serving: ServingConfig,
+    /// What the kernel enforces on this process.
+    pub confinement: ConfinementConfig,
+}
+
+/// `[serving]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServingConfig {
+    /// The prompt; `{question}` stands for the user's words.
+    pub prompt: String,
+    /// Tokens that end an answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Longest answer that may be asked for.
+    pub max_new_tokens: u32,
+    /// Longest question, in characters.
+    pub max_question_chars: usize,
+}
+
+/// `[confinement]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfinementConfig {
+    /// How much of it is required.
+    pub profile: Profile,
+    /// Folder, outside all that this process may touch, of the file that its self-test must fail
+    /// to read.
+    pub decoy_dir: PathBuf,
+    /// Files and folders of others that a self-test must fail to read.
+    #[serde(default)]
+    pub must_not_read: Vec<PathBuf>,
+    /// Endpoints that a self-test must fail to reach.
+    #[serde(default)]
+    pub must_not_connect: Vec<Endpoint>,
+}
+
+impl StudentConfig {
+    /// Reads a config file.
+    ///
+    /// # Errors
+    /// A file that is missing, malformed, or holds an unknown key.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = seal_service::config::load(path)?;
+        config.resolve(path.parent().unwrap_or_else(|| Path::new("")));
+        Ok(config)
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let updates = [&mut self.inner_update, &mut self.consolidation];
+        let replay = updates.into_iter().flat_map(|recipe| &mut recipe.replay);
+        let paths = [&mut self.state, &mut self.base_model, &mut self.key, &mut self.trust_root];
+        let paths = paths
+            .into_iter()
+            .chain(replay.map(|quota| &mut quota.file))
+            .chain([&mut self.confinement.decoy_dir])
+            .chain(&mut self.confinement.must_not_read);
+        paths.for_each(|path| *path = folder.join(&path));
+        let endpoints = std::iter::once(&mut self.endpoint);
+        for endpoint in endpoints.chain(&mut self.confinement.must_not_connect) {
+            if let Endpoint::Unix(path) = endpoint {
+                *path = folder.join(&path);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_miniature_config_parses_and_its_paths_start_at_its_folder() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/miniature");
+        let config = StudentConfig::load(&folder.join("student.toml")).unwrap();
+        assert!(config.state.starts_with(&folder));
+        assert!(config.inner_update.replay[0].file.starts_with(&folder));
+        assert!(matches!(config.endpoint, Endpoint::Unix(path) if path.starts_with(&folder)));
+        assert_eq!((config.inner_update.r, config.inner_update.steps), (16, 14));
+    }
+}

@@ -1,0 +1,135 @@
+//! The job "consolidation": one adapter from every accepted edit, put up for audit as a whole.
+//!
+//! **Invariant:** it trains on exactly those edits that verified edit verdicts on this base accept.
+//! **Invariant:** a verdict feeds one request per stage. What comes out is only a candidate: it
+//! serves nobody before a promotion verdict of its own.
+
+use std::collections::BTreeSet;
+
+use seal_protocol::{
+    AuditPurpose, AuditRequest, ConsolidateRequest, Digest, Envelope, InnerUpdated, SelfEdit,
+    Verdict, VerdictKind,
+};
+use seal_training::TrainSequence;
+use seal_trust::{Expectation, Verified, check_verdict, digest_of};
+
+use crate::error::StudentError;
+use crate::groups::{CheckedEdit, distinct};
+use crate::replay;
+use crate::seeds::{group_seed, nonce, replay_seed};
+use crate::student::{Report, Student};
+use crate::training::Task;
+
+impl Student {
+    /// Trains one adapter on all accepted edits and signs its audit request.
+    ///
+    /// # Errors
+    /// No verdict, a verdict that does not verify, is for another base or was used by another
+    /// request of this stage, an edit without verdict or a verdict without edit.
+    pub fn consolidate(
+        &self,
+        request: &ConsolidateRequest,
+        report: Report<'_>,
+    ) -> Result<InnerUpdated, StudentError> {
+        let edits = self.accepted_edits(request)?;
+        let task = self.consolidation_task(request, &edits)?;
+        let files = self.train(std::slice::from_ref(&task), &mut per_step(&task, report))?;
+        let candidates = files.into_iter().map(|files| self.candidate(&task, files)).collect();
+        let purpose = AuditPurpose::Promotion;
+        let envelope = self.audit_request(AuditRequest {
+            purpose,
+            stage: request.stage.clone(),
+            nonce: nonce(request.seed, &request.stage, purpose, &task.contexts),
+            candidates,
+        })?;
+        Ok(InnerUpdated { requests: vec![envelope], refused: Vec::new() })
+    }
+
+    /// The edits that the request's verdicts accept, in the order of their digests.
+    fn accepted_edits(
+        &self,
+        request: &ConsolidateRequest,
+    ) -> Result<Vec<CheckedEdit>, StudentError> {
+        let accepted = self.use_verdicts(request)?;
+        let mut edits = distinct(self.verified_edits(&request.edits)?);
+        // The sender may hand in all proposals of a stage; only accepted ones are trained on.
+        edits.retain(|edit| accepted.contains(&edit.digest));
+        edits.sort_by_key(|edit| edit.digest);
+        let here: BTreeSet<Digest> = edits.iter().map(|edit| edit.digest).collect();
+        match accepted.difference(&here).next() {
+            Some(missing) => Err(StudentError::MissingEdit(*missing)),
+            None => Ok(edits),
+        }
+    }
+
+    /// Marks the verdicts used by this request; returns the edits they accept.
+    fn use_verdicts(&self, request: &ConsolidateRequest) -> Result<BTreeSet<Digest>, StudentError> {
+        if request.verdicts.is_empty() {
+            return Err(StudentError::Empty("verdict"));
+        }
+        let check = |envelope: &Envelope| self.check_edit_verdict(envelope);
+        let verdicts: Vec<_> = request.verdicts.iter().map(check).collect::<Result<_, _>>()?;
+        let consumer = format!("consolidation/{}", request.stage);
+        let mut seen = self.state.seen(&consumer)?;
+        seen.check_and_insert(digest_of(request)?, &verdicts.iter().collect::<Vec<_>>())?;
+        self.state.keep_seen(&consumer, &seen)?;
+        let edits = verdicts.iter().flat_map(|verdict| &verdict.statement.predicate.edit_digests);
+        Ok(edits.copied().collect())
+    }
+
+    fn check_edit_verdict(&self, envelope: &Envelope) -> Result<Verified<Verdict>, StudentError> {
+        let expected = Expectation {
+            base_model_digest: Some(self.base_digest),
+            tokenizer_digest: Some(self.tokenizer_digest),
+            ..Expectation::of(VerdictKind::Edit)
+        };
+        Ok(check_verdict(&self.root, envelope, &expected, self.now())?)
+    }
+
+    fn consolidation_task(
+        &self,
+        request: &ConsolidateRequest,
+        edits: &[CheckedEdit],
+    ) -> Result<Task, StudentError> {
+        let contexts: BTreeSet<Digest> =
+            edits.iter().map(|edit| edit.edit.context_digest).collect();
+        let contexts: Vec<Digest> = contexts.into_iter().collect();
+        let seed = group_seed(request.seed, &request.stage, &contexts);
+        let lines = replay::draw(&self.consolidation_replay, replay_seed(seed));
+        let sequences = [self.all_sequences(edits)?, self.replay_sequences(&lines)?].concat();
+        let recipe = self.config.consolidation.clone();
+        Ok(Task {
+            contexts,
+            edits: edits.iter().map(|edit| edit.digest).collect(),
+            recipe_digest: recipe.digest(&self.consolidation_replay)?,
+            recipe,
+            seed,
+            sequences,
+        })
+    }
+
+    /// Every edit's sequences as one edit, so that what several of them say is trained once.
+    fn all_sequences(&self, edits: &[CheckedEdit]) -> Result<Vec<TrainSequence>, StudentError> {
+        let Some(first) = edits.first() else {
+            return Err(StudentError::Empty("accepted edit"));
+        };
+        for edit in edits {
+            self.sequencer().edit(&edit.edit).map_err(|refusal| StudentError::RefusedEdit {
+                edit: edit.digest,
+                reason: refusal.to_string(),
+            })?;
+        }
+        let examples = edits.iter().flat_map(|edit| edit.edit.examples.clone()).collect();
+        let merged = SelfEdit { examples, ..first.edit.clone() };
+        self.sequencer().edit(&merged).map_err(|refusal| StudentError::RefusedEdit {
+            edit: first.digest,
+            reason: refusal.to_string(),
+        })
+    }
+}
+
+/// A consolidation is one candidate, so its progress is told in optimizer steps.
+fn per_step<'a>(task: &Task, report: Report<'a>) -> impl FnMut(u64, u64) + Send + 'a {
+    let steps = task.recipe.steps as u64;
+    move |done, of| report(done * steps / of.max(1), steps)
+}

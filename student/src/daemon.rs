@@ -1,0 +1,76 @@
+//! From a config file to a running daemon.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use seal_protocol::Role;
+use seal_service::clock::{Clock, SystemClock};
+use seal_service::confine::ConfinementPlan;
+use seal_service::daemon::{Built, Context, DaemonSpec};
+use seal_service::http::Limits;
+
+use crate::config::StudentConfig;
+use crate::http::router;
+use crate::student::{Identity, Student};
+
+/// Exit code for a config, key or data that cannot be used.
+const BAD_INPUT: u8 = 3;
+
+/// Runs the student until it is told to stop. Call it before any thread exists.
+pub fn run(config_path: &Path) -> ExitCode {
+    match prepare(config_path) {
+        Ok((config, identity)) => serve(config, identity),
+        Err(error) => {
+            // Logging starts with the daemon, and there is none yet.
+            eprintln!("seal-student: {error:#}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+fn prepare(config_path: &Path) -> anyhow::Result<(StudentConfig, Identity)> {
+    let config = StudentConfig::load(config_path)?;
+    let identity = Identity::read(&config, SystemClock.now())?;
+    Ok((config, identity))
+}
+
+fn serve(config: StudentConfig, identity: Identity) -> ExitCode {
+    let spec = DaemonSpec {
+        role: Role::Student,
+        version: env!("CARGO_PKG_VERSION"),
+        endpoint: config.endpoint.clone(),
+        state_folder: config.state.clone(),
+        plan: plan(&config),
+        limits: Limits::default(),
+        exit_with_parent: config.exit_with_parent,
+    };
+    seal_service::daemon::run(spec, move |context| build(config, identity, context))
+}
+
+/// The key is not in the plan: it was read, and nothing may read it again.
+fn plan(config: &StudentConfig) -> ConfinementPlan {
+    let replay = [&config.inner_update, &config.consolidation].into_iter().flat_map(|r| &r.replay);
+    let mut read = vec![config.base_model.clone()];
+    read.extend(replay.map(|quota| quota.file.clone()));
+    ConfinementPlan {
+        read,
+        write: vec![config.state.clone()],
+        profile: config.confinement.profile,
+        decoy_dir: config.confinement.decoy_dir.clone(),
+        must_not_read: config.confinement.must_not_read.clone(),
+        must_not_connect: config.confinement.must_not_connect.clone(),
+    }
+}
+
+fn build(
+    config: StudentConfig,
+    identity: Identity,
+    context: &Context,
+) -> anyhow::Result<Built<Student>> {
+    let student = Student::load(config, identity, context.clock.clone())?;
+    Ok(Built {
+        router: router(context, student.state.clone(), student.adapters.clone()),
+        base_model_digest: student.base_model_digest(),
+        worker: student,
+    })
+}

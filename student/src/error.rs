@@ -1,0 +1,127 @@
+//! Why the student did not do what it was asked. Every refusal has a stable code.
+
+use std::path::PathBuf;
+
+use seal_model::{AdapterError, ModelError};
+use seal_protocol::{Digest, ErrorBody};
+use seal_service::store::StoreError;
+use seal_training::TrainError;
+use seal_trust::{CanonicalError, KeyError, VerdictError, VerifyError};
+
+use crate::replay::ReplayError;
+use crate::serving::ServingError;
+use crate::state::StateError;
+
+/// A request without effect.
+#[derive(Debug, thiserror::Error)]
+pub enum StudentError {
+    /// A signed message was not believed, or a verdict does not allow this.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The serving state does not allow it.
+    #[error(transparent)]
+    Serving(#[from] ServingError),
+    /// Nothing was handed in.
+    #[error("the request holds no {0}: send at least one")]
+    Empty(&'static str),
+    /// More edits than verdicts, or edits of which no verdict speaks.
+    #[error("edit {} has no verdict: send the verdict that accepted it, or leave the edit out", .0.short())]
+    NoVerdict(Digest),
+    /// A verdict whose edit is missing.
+    #[error("edit {} is missing: send every edit that the verdicts accept", .0.short())]
+    MissingEdit(Digest),
+    /// The student refuses an edit that its consolidation needs.
+    #[error("edit {}: {reason}", .edit.short())]
+    RefusedEdit {
+        /// Which edit.
+        edit: Digest,
+        /// Why.
+        reason: String,
+    },
+    /// The adapter of a verdict was never made here, or was deleted.
+    #[error("adapter file {} is not in this student's store: train it again", .0.short())]
+    AdapterMissing(Digest),
+    /// A body that does not read.
+    #[error("the request body does not read: {0}")]
+    Body(#[from] serde_json::Error),
+    /// A kind of work that this role does not do.
+    #[error("the student does no work of kind `{0}`")]
+    UnknownWork(String),
+    /// A question beyond the limits of `[serving]`.
+    #[error("{0}")]
+    Question(String),
+    /// A file of the student's own state.
+    #[error("cannot write `{}`: {source}; check free space and permissions", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A stored file did not come back.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A message that cannot be signed.
+    #[error(transparent)]
+    Canonical(#[from] CanonicalError),
+    /// The student's own key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Replay files.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// A verdict on a request that this student never made.
+    #[error("the verdict answers request {}, which this student did not make: train and audit here", .0.short())]
+    RequestUnknown(Digest),
+    /// An adapter that does not fit the base.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// Model folder or generation.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Training.
+    #[error(transparent)]
+    Training(#[from] TrainError),
+    /// The config contradicts the files it names.
+    #[error("{0}")]
+    Config(String),
+}
+
+impl From<VerdictError> for StudentError {
+    fn from(error: VerdictError) -> Self {
+        Self::Verify(error.into())
+    }
+}
+
+impl StudentError {
+    /// Stable name in snake case.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Verify(error) => error.code(),
+            Self::Serving(error) => error.code(),
+            Self::Empty(_) => "nothing_to_do",
+            Self::NoVerdict(_) => "no_verdict",
+            Self::MissingEdit(_) => "edit_missing",
+            Self::RefusedEdit { .. } => "edit_refused",
+            Self::AdapterMissing(_) => "adapter_missing",
+            Self::Body(_) => "body_malformed",
+            Self::UnknownWork(_) => "unknown_work",
+            Self::Question(_) => "question_refused",
+            Self::Write { .. } | Self::Store(_) | Self::State(_) => "storage_failed",
+            Self::Canonical(_) => "not_canonical",
+            Self::Key(_) => "key_unusable",
+            Self::Replay(_) | Self::Config(_) => "config_unusable",
+            Self::RequestUnknown(_) => "request_unknown",
+            Self::Adapter(_) => "adapter_unusable",
+            Self::Model(_) | Self::Training(_) => "model_failed",
+        }
+    }
+
+    /// The error as a daemon answers it.
+    pub fn to_body(&self) -> ErrorBody {
+        ErrorBody { code: self.code().to_owned(), message: self.to_string() }
+    }
+}

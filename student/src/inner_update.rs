@@ -1,0 +1,144 @@
+//! The job "inner updates": one adapter per edit, one signed audit request per context.
+//!
+//! **Invariant:** the candidates of one context share seed, initialisation and replay lines; they
+//! differ by their edits alone.
+
+use seal_protocol::{
+    AdapterFile, AuditRequest, Candidate, Digest, Envelope, InnerUpdateRequest, InnerUpdated,
+    RefusedEdit, Subject,
+};
+use seal_training::TrainSequence;
+
+use crate::error::StudentError;
+use crate::groups::{CheckedEdit, Group, by_context};
+use crate::replay;
+use crate::seeds::{group_seed, nonce, replay_seed};
+use crate::student::{Report, Student};
+use crate::training::Task;
+
+/// A group with the tasks of those edits that the student accepts.
+struct Planned {
+    context: Digest,
+    tasks: Vec<Task>,
+}
+
+impl Student {
+    /// Trains every edit of the request and signs one audit request per context.
+    ///
+    /// # Errors
+    /// No edit, an edit that does not verify, or a failure of storage or arithmetic. An edit that
+    /// cannot be trained on is named in the result.
+    pub fn inner_update(
+        &self,
+        request: &InnerUpdateRequest,
+        report: Report<'_>,
+    ) -> Result<InnerUpdated, StudentError> {
+        if request.edits.is_empty() {
+            return Err(StudentError::Empty("edit"));
+        }
+        let mut refused = Vec::new();
+        let groups = by_context(self.verified_edits(&request.edits)?);
+        let planned = groups
+            .iter()
+            .map(|group| self.plan(group, request, &mut refused))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (contexts, tasks) = flatten(planned);
+        let files = self.train(&tasks, report)?;
+        let candidates = tasks.iter().zip(files).map(|(task, files)| self.candidate(task, files));
+        let candidates: Vec<Candidate> = candidates.collect();
+        let of = |context: &Digest| {
+            let claims = |one: &&Candidate| one.context_digests[0] == *context;
+            candidates.iter().filter(claims).cloned().collect()
+        };
+        let requests = contexts
+            .iter()
+            .map(|context| {
+                self.audit_request(AuditRequest {
+                    purpose: request.purpose,
+                    stage: request.stage.clone(),
+                    nonce: nonce(request.seed, &request.stage, request.purpose, &[*context]),
+                    candidates: of(context),
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(InnerUpdated { requests, refused })
+    }
+
+    fn plan(
+        &self,
+        group: &Group,
+        request: &InnerUpdateRequest,
+        refused: &mut Vec<RefusedEdit>,
+    ) -> Result<Planned, StudentError> {
+        let seed = group_seed(request.seed, &request.stage, &[group.context]);
+        let lines = self.replay_sequences(&replay::draw(&self.inner_replay, replay_seed(seed)))?;
+        let mut tasks = Vec::new();
+        for edit in &group.edits {
+            match self.task(edit, seed, &lines)? {
+                Ok(task) => tasks.push(task),
+                Err(reason) => refused.push(RefusedEdit { edit_digest: edit.digest, reason }),
+            }
+        }
+        Ok(Planned { context: group.context, tasks })
+    }
+
+    /// The task of one edit, or why the student will not train on it.
+    fn task(
+        &self,
+        edit: &CheckedEdit,
+        seed: u64,
+        replay: &[TrainSequence],
+    ) -> Result<Result<Task, String>, StudentError> {
+        let config = &self.config;
+        let recipe = match config.directives.resolve(&config.inner_update, &edit.edit.directives) {
+            Ok(recipe) => recipe,
+            Err(refusal) => return Ok(Err(refusal.to_string())),
+        };
+        let sequences = match self.sequencer().edit(&edit.edit) {
+            Ok(sequences) => [sequences, replay.to_vec()].concat(),
+            Err(refusal) => return Ok(Err(refusal.to_string())),
+        };
+        Ok(Ok(Task {
+            contexts: vec![edit.edit.context_digest],
+            edits: vec![edit.digest],
+            recipe_digest: recipe.digest(&self.inner_replay)?,
+            recipe,
+            seed,
+            sequences,
+        }))
+    }
+
+    /// Replay lines as sequences. The lines come from the config, so a bad one is its fault.
+    pub(crate) fn replay_sequences(
+        &self,
+        lines: &[&str],
+    ) -> Result<Vec<TrainSequence>, StudentError> {
+        let sequence = |line: &&str| {
+            self.sequencer()
+                .replay(line)
+                .map_err(|error| StudentError::Config(format!("replay line `{line}`: {error}")))
+        };
+        lines.iter().map(sequence).collect()
+    }
+
+    /// Signs an audit request about its candidates' files and keeps it.
+    pub(crate) fn audit_request(&self, request: AuditRequest) -> Result<Envelope, StudentError> {
+        let files = request.candidates.iter().enumerate().flat_map(|(number, candidate)| {
+            let subject = move |file: &AdapterFile| {
+                Subject::new(format!("{number}/{}", file.name), file.sha256)
+            };
+            candidate.files.iter().map(subject)
+        });
+        let (envelope, digest) = self.sign(files.collect(), request.clone())?;
+        self.requests.put(&digest.to_string(), &envelope)?;
+        Ok(envelope)
+    }
+}
+
+/// The contexts that have a candidate left, and all tasks.
+fn flatten(planned: Vec<Planned>) -> (Vec<Digest>, Vec<Task>) {
+    let planned = planned.into_iter().filter(|group| !group.tasks.is_empty());
+    let (contexts, tasks): (Vec<_>, Vec<_>) =
+        planned.map(|group| (group.context, group.tasks)).unzip();
+    (contexts, tasks.into_iter().flatten().collect())
+}

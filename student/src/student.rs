@@ -1,0 +1,191 @@
+//! The student: base model, key, trust root, stores. Its work is in the modules beside this one.
+//!
+//! **Invariant:** nothing here opens a connection or reads τ; the process only listens.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::Device;
+use seal_model::{Decoder, Tokenizer, folder_digest};
+use seal_protocol::{Digest, Envelope, Predicate, Role, SelfEdit, Statement, Subject, UnixSeconds};
+use seal_service::clock::Clock;
+use seal_service::store::ContentStore;
+use seal_trust::{
+    SigningKey, TrustRoot, TrustedRoot, digest_of, envelope_to_bytes, payload_digest, sha256_file,
+    sign_statement,
+};
+
+use crate::config::StudentConfig;
+use crate::error::StudentError;
+use crate::groups::CheckedEdit;
+use crate::replay::{self, ReplaySource};
+use crate::sequences::Sequencer;
+use crate::signed_files::SignedFiles;
+use crate::state::State;
+
+/// Reports units done and units in all.
+pub type Report<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
+
+/// Everything the student's work needs.
+pub struct Student {
+    pub(crate) config: StudentConfig,
+    pub(crate) base: Decoder,
+    pub(crate) tokenizer: Tokenizer,
+    end: u32,
+    pub(crate) base_digest: Digest,
+    pub(crate) tokenizer_digest: Digest,
+    pub(crate) inner_replay: Vec<ReplaySource>,
+    pub(crate) consolidation_replay: Vec<ReplaySource>,
+    pub(crate) adapters: Arc<ContentStore>,
+    pub(crate) requests: SignedFiles,
+    pub(crate) state: Arc<State>,
+    pub(crate) root: TrustedRoot,
+    key: SigningKey,
+    clock: Arc<dyn Clock>,
+}
+
+/// What is read before the process is confined, because afterwards it cannot be read again.
+pub struct Identity {
+    pub(crate) key: SigningKey,
+    pub(crate) root: TrustedRoot,
+}
+
+impl Identity {
+    /// Reads the key and the trust root.
+    ///
+    /// # Errors
+    /// A key that is unreadable or holds another role, a trust root that is not to be trusted.
+    pub fn read(config: &StudentConfig, now: UnixSeconds) -> Result<Self, StudentError> {
+        let key = SigningKey::read(&config.key)?;
+        let root = read_root(config, now)?;
+        if root.role_of(&key.public()) != Some(Role::Student) {
+            return Err(StudentError::Config(format!(
+                "the key `{}` is no student key of the trust root `{}`: use the key that was made \
+                 with it",
+                config.key.display(),
+                config.trust_root.display()
+            )));
+        }
+        Ok(Self { key, root })
+    }
+}
+
+impl Student {
+    /// Opens the stores, loads the base model and the replay files.
+    ///
+    /// # Errors
+    /// A state folder that cannot be written or is damaged; a model folder, tokenizer or replay file
+    /// that cannot be used.
+    pub fn load(
+        config: StudentConfig,
+        identity: Identity,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StudentError> {
+        // A recipe that no run can have would fail every job; it fails the start instead.
+        config.inner_update.engine().check()?;
+        config.consolidation.engine().check()?;
+        let state_folder = &config.state;
+        let failed = |source| unwritable(state_folder, source);
+        let adapters = ContentStore::new(state_folder.join("adapter-files")).map_err(failed)?;
+        let state = Arc::new(State::open(&state_folder.join("state.sqlite"))?);
+        let requests = SignedFiles::open(&state_folder.join("requests"))?;
+        let folder = &config.base_model;
+        let tokenizer_file = folder.join("tokenizer.json");
+        let here = Path::new("");
+        let tokenizer = Tokenizer::load(folder)?;
+        let student = Self {
+            base: Decoder::load(folder, &Device::Cpu)?,
+            end: end_token(&tokenizer, folder)?,
+            tokenizer,
+            base_digest: Digest::from_bytes(folder_digest(folder)?),
+            tokenizer_digest: sha256_file(&tokenizer_file)
+                .map_err(|source| unwritable(&tokenizer_file, source))?,
+            inner_replay: replay::read_all(here, &config.inner_update.replay)?,
+            consolidation_replay: replay::read_all(here, &config.consolidation.replay)?,
+            adapters: Arc::new(adapters),
+            requests,
+            state,
+            root: identity.root,
+            key: identity.key,
+            clock,
+            config,
+        };
+        student.check_stop_words()?;
+        student.restore_serving_files()?;
+        Ok(student)
+    }
+
+    /// Digest of the base model's files.
+    pub fn base_model_digest(&self) -> Digest {
+        self.base_digest
+    }
+
+    pub(crate) fn now(&self) -> UnixSeconds {
+        self.clock.now()
+    }
+
+    pub(crate) fn sequencer(&self) -> Sequencer<'_> {
+        Sequencer {
+            tokenizer: &self.tokenizer,
+            start: self.tokenizer.bos(),
+            end: self.end,
+            max_tokens: self.config.max_sequence_tokens,
+        }
+    }
+
+    /// Signs a statement in the student's name; returns it with the digest of its payload.
+    pub(crate) fn sign<P: Predicate>(
+        &self,
+        subject: Vec<Subject>,
+        predicate: P,
+    ) -> Result<(Envelope, Digest), StudentError> {
+        let envelope = sign_statement(&self.key, &Statement::new(subject, predicate))?;
+        let digest = payload_digest(&envelope)?;
+        Ok((envelope, digest))
+    }
+
+    /// Believes edits that a teacher of the trust root signed.
+    ///
+    /// # Errors
+    /// Any of them that does not verify: then none is used.
+    pub(crate) fn verified_edits(
+        &self,
+        envelopes: &[Envelope],
+    ) -> Result<Vec<CheckedEdit>, StudentError> {
+        let now = self.now();
+        let check = |envelope: &Envelope| {
+            let verified = self.root.verify::<SelfEdit>(envelope, now)?;
+            let edit = verified.statement.predicate;
+            Ok(CheckedEdit { digest: digest_of(&edit)?, edit })
+        };
+        envelopes.iter().map(check).collect()
+    }
+}
+
+fn read_root(config: &StudentConfig, now: UnixSeconds) -> Result<TrustedRoot, StudentError> {
+    let bytes = std::fs::read(&config.trust_root).map_err(|source| {
+        StudentError::Config(format!(
+            "cannot read the trust root `{}`: {source}; set `trust_root` to an existing file",
+            config.trust_root.display()
+        ))
+    })?;
+    Ok(TrustRoot::open(&bytes, config.trust_root_sha256, now)?)
+}
+
+fn end_token(tokenizer: &Tokenizer, folder: &Path) -> Result<u32, StudentError> {
+    tokenizer.eos().ok_or_else(|| {
+        StudentError::Config(format!(
+            "the model folder `{}` names no `eos_token_id`; add it to generation_config.json",
+            folder.display()
+        ))
+    })
+}
+
+pub(crate) fn unwritable(path: &Path, source: std::io::Error) -> StudentError {
+    StudentError::Write { path: path.to_owned(), source }
+}
+
+/// The envelope in its file form.
+pub(crate) fn file_form(envelope: &Envelope) -> Vec<u8> {
+    envelope_to_bytes(envelope)
+}

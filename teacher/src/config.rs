@@ -1,0 +1,187 @@
+//! `teacher.toml`. Relative paths are taken from the file's own folder.
+
+use std::path::{Path, PathBuf};
+
+use seal_protocol::Digest;
+use seal_service::config::ConfigError;
+use seal_service::confine::Profile;
+use seal_service::endpoint::Endpoint;
+use seal_training::{OptimRecipe, Schedule};
+use serde::Deserialize;
+
+use crate::reply::PromptFamily;
+
+/// All settings of the teacher.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherConfig {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// Its own folder: database, edits, replies, policies.
+    pub state: PathBuf,
+    /// Folder of the base model that edits are meant for.
+    pub base_model: PathBuf,
+    /// Folder of the policy before any update; absent: the base model itself.
+    #[serde(default)]
+    pub policy: Option<PathBuf>,
+    /// End when the process that started this one does.
+    #[serde(default)]
+    pub exit_with_parent: bool,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The trust root's file.
+    pub trust_root: PathBuf,
+    /// SHA-256 of the trust root's file; absent: the file is taken as it is.
+    #[serde(default)]
+    pub trust_root_sha256: Option<Digest>,
+    /// The contexts, JSON Lines.
+    pub contexts: PathBuf,
+    /// Backend and model, as recorded in every edit.
+    pub writer: String,
+    /// How prompts are written and replies are read.
+    pub prompt_family: PromptFamily,
+    /// How replies are drawn.
+    pub sampling: SamplingSettings,
+    /// The M-step.
+    pub policy_update: PolicyUpdateSettings,
+    /// What the kernel enforces on this process.
+    pub confinement: ConfinementConfig,
+}
+
+/// `[sampling]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SamplingSettings {
+    /// Longest reply.
+    pub max_new_tokens: usize,
+    /// Replies sampled side by side; bounds memory, changes no result.
+    pub batch: usize,
+    /// Most proposals per context that one request may ask for.
+    pub max_proposals_per_context: u32,
+}
+
+/// `[policy_update]`. Key names are those of the `transformers` trainer.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyUpdateSettings {
+    /// Peak learning rate of AdamW.
+    pub learning_rate: f64,
+    /// Course of the learning rate.
+    pub lr_scheduler_type: Schedule,
+    /// AdamW's β₁ and β₂.
+    pub adam_betas: [f64; 2],
+    /// AdamW's ε.
+    pub adam_epsilon: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Clips the gradient's global norm; absent: no clipping.
+    #[serde(default)]
+    pub max_grad_norm: Option<f64>,
+    /// Accepted edits per step.
+    pub batch: usize,
+    /// Passes over the accepted edits.
+    pub epochs: usize,
+    /// Loss weight of a directive; any other word of a reply weighs 1.
+    pub directive_weight: f32,
+    /// Lines mixed into every step.
+    pub replay: Vec<ReplayQuota>,
+}
+
+/// One entry of `replay`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayQuota {
+    /// A JSON Lines file of `{"text": …}` rows.
+    pub file: PathBuf,
+    /// Lines drawn from it for one step.
+    pub lines: usize,
+}
+
+/// `[confinement]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfinementConfig {
+    /// How much of it is required.
+    pub profile: Profile,
+    /// Folder, outside all that this process may touch, of the file that its self-test must fail
+    /// to read.
+    pub decoy_dir: PathBuf,
+    /// Files and folders of others that a self-test must fail to read.
+    #[serde(default)]
+    pub must_not_read: Vec<PathBuf>,
+    /// Endpoints that a self-test must fail to reach.
+    #[serde(default)]
+    pub must_not_connect: Vec<Endpoint>,
+}
+
+impl PolicyUpdateSettings {
+    /// The optimizer's part, as the engine takes it.
+    pub(crate) fn optimizer(&self) -> OptimRecipe {
+        OptimRecipe {
+            learning_rate: self.learning_rate,
+            betas: self.adam_betas.into(),
+            eps: self.adam_epsilon,
+            weight_decay: self.weight_decay,
+            clip: self.max_grad_norm,
+            schedule: self.lr_scheduler_type,
+            warmup_steps: 0,
+            final_fraction: 0.0,
+        }
+    }
+}
+
+impl TeacherConfig {
+    /// Reads a config file.
+    ///
+    /// # Errors
+    /// A file that is missing, malformed, or holds an unknown key.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = seal_service::config::load(path)?;
+        config.resolve(path.parent().unwrap_or_else(|| Path::new("")));
+        Ok(config)
+    }
+
+    /// The policy before any update.
+    pub fn first_policy(&self) -> &Path {
+        self.policy.as_deref().unwrap_or(&self.base_model)
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let replay = self.policy_update.replay.iter_mut();
+        let paths = [
+            &mut self.state,
+            &mut self.base_model,
+            &mut self.key,
+            &mut self.trust_root,
+            &mut self.contexts,
+        ];
+        let paths = paths
+            .into_iter()
+            .chain(&mut self.policy)
+            .chain(replay.map(|quota| &mut quota.file))
+            .chain([&mut self.confinement.decoy_dir])
+            .chain(&mut self.confinement.must_not_read);
+        paths.for_each(|path| *path = folder.join(&path));
+        let endpoints = std::iter::once(&mut self.endpoint);
+        for endpoint in endpoints.chain(&mut self.confinement.must_not_connect) {
+            if let Endpoint::Unix(path) = endpoint {
+                *path = folder.join(&path);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_miniature_config_parses_and_its_paths_start_at_its_folder() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/miniature");
+        let config = TeacherConfig::load(&folder.join("teacher.toml")).unwrap();
+        assert!(config.contexts.starts_with(&folder));
+        assert!(config.policy_update.replay[0].file.starts_with(&folder));
+        assert_eq!(config.first_policy(), folder.join("base"));
+        assert_eq!(config.prompt_family.directive_prefixes, ["plan_", "size_"]);
+    }
+}

@@ -1,0 +1,89 @@
+//! From a config file to a running daemon, and the teacher's own paths.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use axum::Router;
+use seal_protocol::{PolicyUpdateRequest, ProposeRequest, Role, path};
+use seal_service::clock::{Clock, SystemClock};
+use seal_service::confine::ConfinementPlan;
+use seal_service::daemon::{Built, Context, DaemonSpec};
+use seal_service::http::{Limits, job_route};
+
+use crate::config::TeacherConfig;
+use crate::teacher::{Identity, Teacher};
+use crate::worker::kind;
+
+/// Exit code for a config, key or data that cannot be used.
+const BAD_INPUT: u8 = 3;
+
+/// Runs the teacher until it is told to stop. Call it before any thread exists.
+pub fn run(config_path: &Path) -> ExitCode {
+    match prepare(config_path) {
+        Ok((config, identity)) => serve(config, identity),
+        Err(error) => {
+            // Logging starts with the daemon, and there is none yet.
+            eprintln!("seal-teacher: {error:#}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+fn prepare(config_path: &Path) -> anyhow::Result<(TeacherConfig, Identity)> {
+    let config = TeacherConfig::load(config_path)?;
+    let identity = Identity::read(&config, SystemClock.now())?;
+    Ok((config, identity))
+}
+
+fn serve(config: TeacherConfig, identity: Identity) -> ExitCode {
+    let spec = DaemonSpec {
+        role: Role::Teacher,
+        version: env!("CARGO_PKG_VERSION"),
+        endpoint: config.endpoint.clone(),
+        state_folder: config.state.clone(),
+        plan: plan(&config),
+        limits: Limits::default(),
+        exit_with_parent: config.exit_with_parent,
+    };
+    seal_service::daemon::run(spec, move |context| build(config, identity, context))
+}
+
+/// The key is not in the plan: it was read, and nothing may read it again.
+fn plan(config: &TeacherConfig) -> ConfinementPlan {
+    let mut read = vec![config.base_model.clone(), config.contexts.clone()];
+    read.extend(config.policy.clone());
+    read.extend(config.policy_update.replay.iter().map(|quota| quota.file.clone()));
+    ConfinementPlan {
+        read,
+        write: vec![config.state.clone()],
+        profile: config.confinement.profile,
+        decoy_dir: config.confinement.decoy_dir.clone(),
+        must_not_read: config.confinement.must_not_read.clone(),
+        must_not_connect: config.confinement.must_not_connect.clone(),
+    }
+}
+
+fn build(
+    config: TeacherConfig,
+    identity: Identity,
+    context: &Context,
+) -> anyhow::Result<Built<Teacher>> {
+    let teacher = Teacher::load(config, identity, context.clock.clone())?;
+    Ok(Built {
+        router: router(context),
+        base_model_digest: teacher.base_model_digest(),
+        worker: teacher,
+    })
+}
+
+fn router(context: &Context) -> Router {
+    let (jobs, bytes) = (&context.jobs, context.limits.job_bytes);
+    Router::new()
+        .merge(job_route::<ProposeRequest>(path::PROPOSALS, kind::PROPOSE, jobs, bytes))
+        .merge(job_route::<PolicyUpdateRequest>(
+            path::POLICY_UPDATES,
+            kind::POLICY_UPDATE,
+            jobs,
+            bytes,
+        ))
+}
