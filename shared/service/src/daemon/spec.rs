@@ -104,7 +104,8 @@ impl DaemonError {
     /// 3 bad config or data, 4 the system refused, 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Build(_) => 3,
+            Self::Build(_) | Self::Confine(ConfineError::Plan(_)) => 3,
+            Self::Bind(BindError::Endpoint(_)) => 3,
             Self::BuildPanicked | Self::ModelThreadDied => 1,
             _ => 4,
         }
