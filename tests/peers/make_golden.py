@@ -17,6 +17,9 @@ Every folder below the output folder is one tiny model with seeded random weight
     gradient.loss       loss = sum(weight * cross-entropy) / sum(weight), nats
     curve.{plain,clipped}    losses before each of 20 AdamW steps, started from start/ (B = 0)
     final.{name}        factors after the 20 plain steps (llama)
+    full.gradient.{name}    [norm, sum(cos(i) * g[i])] of the gradient of every weight
+    full.curve          losses before each of 20 AdamW steps on every weight: clipped, and matrices
+                        decayed by 0.1 as Hugging Face's trainer does
 
 Committed with the versions printed at the end. Another version may name fields of config.json
 differently, which `--check` notes; the numbers must come out the same up to float rounding.
@@ -166,7 +169,8 @@ def save_adapter(model, folder):
 def training_batch(config, seed):
     """Ragged sequences; the first half of each is a prompt that carries no loss."""
     batch = random_ids(config, [9, 14, 6], seed)
-    weights = [(torch.arange(len(ids)) >= len(ids) // 2).float() for ids in batch]
+    weights = [share * (torch.arange(len(ids)) >= len(ids) // 2).float()
+               for ids, share in zip(batch, [1.0, 0.5, 2.0])]
     return batch, weights
 
 
@@ -179,10 +183,13 @@ def batch_loss(model, batch, weights):
     return total / sum(weight[1:].sum() for weight in weights)
 
 
-def loss_curve(model, batch, weights, max_norm):
-    trained = list(factors(model).values())
+def loss_curve(model, batch, weights, max_norm, weight_decay=0.0):
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    matrices = [weight for weight in trained if weight.ndim == 2]
+    vectors = [weight for weight in trained if weight.ndim != 2]
     optimizer = torch.optim.AdamW(
-        trained, lr=LEARNING_RATE, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+        [dict(params=matrices, weight_decay=weight_decay), dict(params=vectors, weight_decay=0.0)],
+        lr=LEARNING_RATE, betas=(0.9, 0.999), eps=1e-8)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / STEPS)
     losses = []
     for _ in range(STEPS):
@@ -213,6 +220,7 @@ def training_vectors(folder, config, seed, ids):
     loss.backward()
     golden["gradient.loss"] = loss.detach()[None]
     golden |= {f"gradient.{name}": factor.grad for name, factor in factors(model).items()}
+    golden |= full_vectors(folder, batch, weights)
     for name, max_norm in [("plain", None), ("clipped", MAX_NORM)]:
         model = with_adapter(folder, seed + 300, zero_b=True)
         save_adapter(model, folder / "start")
@@ -220,6 +228,20 @@ def training_vectors(folder, config, seed, ids):
         if name == "plain" and config.model_type == "llama":
             golden |= {f"final.{key}": value.detach() for key, value in factors(model).items()}
     return golden
+
+
+def full_vectors(folder, batch, weights):
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    batch_loss(model, batch, weights).backward()
+    golden = {f"full.gradient.{name}": fingerprint(weight.grad)
+              for name, weight in model.named_parameters()}
+    curve = loss_curve(model, batch, weights, MAX_NORM, weight_decay=0.1)
+    return golden | {"full.curve": curve}
+
+
+def fingerprint(gradient):
+    flat = gradient.double().flatten()
+    return torch.stack([flat.norm(), flat @ torch.arange(len(flat)).double().cos()]).float()
 
 
 def make(name, output):
@@ -239,7 +261,7 @@ def make(name, output):
     assert spread > 1, f"the logits of {name} hardly differ ({spread})"
     print(f"{name}: logits spread {spread:.2f}", *[
         f"{key} {value[0]:.4f} -> {value[-1]:.4f}"
-        for key, value in golden.items() if key.startswith("curve")])
+        for key, value in golden.items() if "curve" in key])
 
 
 def save(tensors, path):

@@ -1,0 +1,72 @@
+//! What transformers and PEFT compute, this engine computes.
+
+#![allow(clippy::unwrap_used)]
+
+mod golden_support;
+
+use candle_core::Device;
+use golden_support::{Golden, flat, golden, golden_folder, largest_difference};
+use seal_model::batch::Batch;
+use seal_model::{Adapter, Decoder, Prompt, SamplingConfig, generate};
+
+const TOLERANCE: f32 = 1e-4;
+const MODELS: [&str; 3] = ["llama", "qwen2", "mistral"];
+const MODELS_WITH_ADAPTER: [&str; 2] = ["llama", "qwen2"];
+
+fn load(golden: &Golden) -> Decoder {
+    Decoder::load(&golden.folder, &Device::Cpu).unwrap()
+}
+
+fn load_adapter(golden: &Golden, decoder: &Decoder) -> Adapter {
+    Adapter::load_peft(&golden.folder.join("adapter"), decoder.config()).unwrap()
+}
+
+/// All sequences in one ragged batch against the reference, which ran them one by one.
+#[track_caller]
+fn check_logits(golden: &Golden, decoder: &Decoder, adapter: Option<&Adapter>, reference: &str) {
+    let mut batch = Batch::default();
+    let mut expected = Vec::new();
+    for n in 0..golden.count("ids") {
+        batch.push(&golden.ids(&format!("ids.{n}")), adapter.map(|_| 0));
+        expected.extend(golden.floats(&format!("{reference}.{n}")));
+    }
+    let adapters: Vec<&Adapter> = adapter.into_iter().collect();
+    let logits = flat(&decoder.logits(&batch, &adapters).unwrap());
+    let difference = largest_difference(&logits, &expected);
+    println!("{}: {reference} differ by {difference:e} at most", golden.folder.display());
+    assert!(difference <= TOLERANCE, "{reference} of {}: {difference}", golden.folder.display());
+}
+
+#[test]
+fn logits_of_every_family_equal_those_of_transformers() {
+    for golden in MODELS.map(golden) {
+        check_logits(&golden, &load(&golden), None, "logits");
+    }
+}
+
+#[test]
+fn an_adapter_saved_by_peft_gives_the_logits_peft_gives() {
+    for golden in MODELS_WITH_ADAPTER.map(golden) {
+        let decoder = load(&golden);
+        let adapter = load_adapter(&golden, &decoder);
+        check_logits(&golden, &decoder, Some(&adapter), "adapter.logits");
+    }
+}
+
+#[test]
+fn sixty_four_greedy_tokens_equal_those_of_transformers() {
+    let greedy = SamplingConfig { max_new_tokens: 64, temperature: 0.0, ..Default::default() };
+    for golden in MODELS.map(golden) {
+        let prompt = Prompt { adapter: None, tokens: golden.ids("greedy.prompt"), seed: 0 };
+        let written = generate(&load(&golden), &[], &[prompt], &greedy, &mut |_, _| {}).unwrap();
+        assert_eq!(written, [golden.ids("greedy.tokens")], "{}", golden.folder.display());
+    }
+}
+
+#[test]
+fn a_folder_that_would_be_computed_wrongly_is_refused_by_field() {
+    for (name, field) in [("qwen3", "architectures"), ("llama3_rope", "rope_parameters")] {
+        let error = Decoder::load(&golden_folder().join(name), &Device::Cpu).err().unwrap();
+        assert!(error.to_string().contains(field), "{name}: {error}");
+    }
+}
