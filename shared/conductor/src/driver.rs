@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use seal_protocol::{
-    AuditSubmission, Audited, ConsolidateRequest, Digest, Envelope, InnerUpdateRequest, InnerUpdated,
-    PolicyUpdateRequest, PolicyUpdated, PromoteRequest, ProposeRequest, Proposals, Served, path,
+    AuditSubmission, Audited, ConsolidateRequest, Digest, Envelope, InnerUpdateRequest,
+    InnerUpdated, PolicyUpdateRequest, PolicyUpdated, PromoteRequest, Proposals, ProposeRequest,
+    Served, path,
 };
 use seal_service::endpoint::Endpoint;
 use serde::Serialize;
@@ -218,9 +219,14 @@ async fn perform(shared: &Shared, task: &Task) -> Result<(), RunError> {
             shared.record(task, &Some(updated.policy_digest))
         }
         Work::Consolidate { verdicts_of, edits_of } => {
+            let verdicts = shared.verdicts(verdicts_of)?;
+            if verdicts.is_empty() {
+                let nothing = InnerUpdated { requests: Vec::new(), refused: Vec::new() };
+                return shared.record(task, &nothing);
+            }
             let request = ConsolidateRequest {
                 stage: task.stage.clone(),
-                verdicts: shared.verdicts(verdicts_of)?,
+                verdicts,
                 edits: shared.edits(edits_of)?,
                 seed: shared.settings.seed,
             };
@@ -228,19 +234,21 @@ async fn perform(shared: &Shared, task: &Task) -> Result<(), RunError> {
                 shared.job(task, &shared.peers.student, path::CONSOLIDATIONS, &request).await?;
             shared.record(task, &trained)
         }
-        Work::Promote { verdict_of } => match shared.verdicts(std::slice::from_ref(verdict_of))?.pop() {
-            Some(verdict) => {
-                let client = Client::new(&shared.peers.student);
-                let request = PromoteRequest { verdict };
-                let served: Served = client
-                    .post(path::PROMOTIONS, &request)
-                    .await
-                    .map_err(|source| RunError::Task { task: task.id.clone(), source })?;
-                shared.record(task, &Some(served))
+        Work::Promote { verdict_of } => {
+            match shared.verdicts(std::slice::from_ref(verdict_of))?.pop() {
+                Some(verdict) => {
+                    let client = Client::new(&shared.peers.student);
+                    let request = PromoteRequest { verdict };
+                    let served: Served = client
+                        .post(path::PROMOTIONS, &request)
+                        .await
+                        .map_err(|source| RunError::Task { task: task.id.clone(), source })?;
+                    shared.record(task, &Some(served))
+                }
+                // Not accepted: what serves stays, and that is a regular end of a run.
+                None => shared.record(task, &None::<Served>),
             }
-            // Not accepted: what serves stays, and that is a regular end of a run.
-            None => shared.record(task, &None::<Served>),
-        },
+        }
     }
 }
 
@@ -265,7 +273,10 @@ async fn audit(
         let edits = pool
             .iter()
             .filter(|edit| {
-                wanted.candidates.iter().any(|candidate| candidate.edit_digests.contains(&edit.digest))
+                wanted
+                    .candidates
+                    .iter()
+                    .any(|candidate| candidate.edit_digests.contains(&edit.digest))
             })
             .map(|edit| edit.envelope.clone())
             .collect();

@@ -166,8 +166,7 @@ pub fn plan(settings: &RunSettings, contexts: &[ContextRef]) -> Vec<Task> {
     for round in 1..=settings.rounds {
         let members = used_as(contexts, ContextUse::Round(round));
         let stage = format!("round-{round}");
-        let tasks =
-            plan.sample(&stage, &members, sampled(&[]), policy.clone(), AuditPurpose::Edit);
+        let tasks = plan.sample(&stage, &members, sampled(&[]), policy.clone(), AuditPurpose::Edit);
         if evaluate && round == 1 {
             plan.measure("eval-context-only", &held_out, ProposalMethod::ContextOnly, None);
             plan.measure("eval-untrained", &held_out, sampled(&[]), None);
@@ -290,23 +289,12 @@ impl Plan<'_> {
             let edits_of = vec![proposal.clone()];
             let work = Work::Audit { candidates_of: trained.clone(), edits_of };
             let needs = vec![proposal.clone(), trained];
-            audits.push(self.push(
-                stage,
-                &format!("audit-{part:03}"),
-                Lane::Auditor,
-                needs,
-                work,
-            ));
+            audits.push(self.push(stage, &format!("audit-{part:03}"), Lane::Auditor, needs, work));
         }
         StageTasks { proposal, audits }
     }
 
-    fn policy_update(
-        &mut self,
-        stage: &str,
-        audits: &[TaskId],
-        parent: Option<TaskId>,
-    ) -> TaskId {
+    fn policy_update(&mut self, stage: &str, audits: &[TaskId], parent: Option<TaskId>) -> TaskId {
         let needs = audits.iter().chain(&parent).cloned().collect();
         let work = Work::PolicyUpdate { verdicts_of: audits.to_vec(), parent };
         self.push(stage, "policy-update", Lane::Teacher, needs, work)
@@ -400,9 +388,8 @@ mod tests {
     #[test]
     fn a_round_learns_from_its_own_contexts_and_its_own_verdicts() {
         let tasks = plan(&settings(), &contexts());
-        let update = |name: &str| {
-            tasks.iter().find(|task| task.id.0 == name).map(|task| task.needs.clone())
-        };
+        let update =
+            |name: &str| tasks.iter().find(|task| task.id.0 == name).map(|task| task.needs.clone());
         let first = update("round-1/policy-update").expect("planned");
         assert_eq!(
             first.iter().map(|id| id.0.as_str()).collect::<Vec<_>>(),

@@ -19,7 +19,7 @@ pub enum StoreError {
     Database(#[from] rusqlite::Error),
     /// The file cannot be opened as a database of ours.
     #[error(transparent)]
-    Open(#[from] seal_service::store::StoreError),
+    Open(#[from] seal_service::store::SqliteError),
     /// A stored result does not have the shape this version expects.
     #[error("the stored result of task `{task}` has another shape; start a fresh run folder")]
     Shape {
@@ -52,7 +52,11 @@ impl Store {
             .execute("INSERT OR IGNORE INTO run (id, settings) VALUES (1, ?1)", [settings_json])?;
         let begun: String =
             connection.query_row("SELECT settings FROM run WHERE id = 1", [], |row| row.get(0))?;
-        if begun == settings_json { Ok(Self { connection }) } else { Err(StoreError::OtherSettings) }
+        if begun == settings_json {
+            Ok(Self { connection })
+        } else {
+            Err(StoreError::OtherSettings)
+        }
     }
 
     /// Whether a task is done.
