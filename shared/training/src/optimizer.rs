@@ -4,7 +4,7 @@
 
 use crate::error::{Result, TrainError};
 use crate::schedule::{Schedule, factor};
-use seal_model::ops::lanes::{dot, vectorised};
+use seal_model::ops::lanes::{dot_product, vectorised};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -122,21 +122,36 @@ impl AdamW {
         let size = (rate / (1.0 - beta1.powi(steps))) as f32;
         let root = (1.0 / (1.0 - beta2.powi(steps)).sqrt()) as f32;
         let (epsilon, new1, beta2, new2) = (recipe.eps as f32, (1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
-        vectorised(|| {
-            let means = self.first.iter_mut().zip(self.second.iter_mut());
-            for ((p, g), (m, v)) in parameters.iter_mut().zip(gradient).zip(means) {
-                *m += new1 * (g - *m);
-                *v = beta2 * *v + new2 * g * g;
-                *p -= size * *m / (v.sqrt() * root + epsilon);
-            }
-        });
+        let numbers = Numbers { size, root, epsilon, new1, beta2, new2 };
+        update_kernel(parameters, gradient, &mut self.first, &mut self.second, numbers);
+    }
+}
+
+/// The scalars of one step.
+#[derive(Clone, Copy)]
+struct Numbers {
+    size: f32,
+    root: f32,
+    epsilon: f32,
+    new1: f32,
+    beta2: f32,
+    new2: f32,
+}
+
+vectorised! {
+    fn update_kernel<'a>(parameters: &'a mut [f32], gradient: &'a [f32], first: &'a mut [f32], second: &'a mut [f32], n: Numbers) {
+        for ((p, g), (m, v)) in parameters.iter_mut().zip(gradient).zip(first.iter_mut().zip(second)) {
+            *m += n.new1 * (g - *m);
+            *v = n.beta2 * *v + n.new2 * g * g;
+            *p -= n.size * *m / (v.sqrt() * n.root + n.epsilon);
+        }
     }
 }
 
 /// Scales `gradient` down to norm `most`, as PyTorch does.
 #[allow(clippy::cast_possible_truncation)]
 fn clip(gradient: &mut [f32], most: f64) {
-    let norm = f64::from(vectorised(|| dot(gradient, gradient))).sqrt();
+    let norm = f64::from(dot_product(gradient, gradient)).sqrt();
     let factor = most / (norm + 1e-6);
     if factor < 1.0 {
         gradient.iter_mut().for_each(|g| *g *= factor as f32);

@@ -53,21 +53,24 @@ impl LayerPast {
 
     /// One query row over everything seen so far.
     fn attend(&self, out: &mut [f32], q: &[f32], heads: Heads, row: &mut Vec<f32>) {
-        let (dim, group) = (heads.dim, heads.query / heads.key_value);
-        let width = heads.key_value * dim;
         row.resize(self.len.next_multiple_of(LANES), 0.0);
-        vectorised(|| {
-            for (head, (out, q)) in out.chunks_exact_mut(dim).zip(q.chunks_exact(dim)).enumerate() {
-                let shared = head / group;
-                let keys = HeadKeys {
-                    keys: &self.keys[shared * dim * self.capacity..],
-                    stride: self.capacity,
-                    values: &self.values[shared * dim..],
-                    value_stride: width,
-                };
-                attend_one(out, row, q, &keys, self.len, attention::scale(heads));
-            }
-        });
+        attend_kernel(self, out, q, heads, row.as_mut_slice());
+    }
+}
+
+vectorised! {
+    fn attend_kernel<'a>(past: &'a LayerPast, out: &'a mut [f32], q: &'a [f32], heads: Heads, row: &'a mut [f32]) {
+        let (dim, group) = (heads.dim, heads.query / heads.key_value);
+        for (head, (out, q)) in out.chunks_exact_mut(dim).zip(q.chunks_exact(dim)).enumerate() {
+            let shared = head / group;
+            let keys = HeadKeys {
+                keys: &past.keys[shared * dim * past.capacity..],
+                stride: past.capacity,
+                values: &past.values[shared * dim..],
+                value_stride: heads.key_value * dim,
+            };
+            attend_one(out, row, q, &keys, past.len, attention::scale(heads));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From logits to a token.
 
 use crate::ops::cross_entropy::argmax;
-use crate::ops::lanes::{softmax, vectorised};
+use crate::ops::lanes::softmax_row;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -53,10 +53,8 @@ pub(super) fn sample(logits: &mut [f32], config: &SamplingConfig, rng: &mut ChaC
     }
     #[allow(clippy::cast_possible_truncation)]
     let inverse = (1.0 / config.temperature) as f32;
-    vectorised(|| {
-        logits.iter_mut().for_each(|x| *x *= inverse);
-        softmax(logits);
-    });
+    logits.iter_mut().for_each(|x| *x *= inverse);
+    softmax_row(logits);
     let kept = kept(logits, config);
     let total: f64 = kept.iter().map(|&(p, _)| f64::from(p)).sum();
     if !total.is_finite() {

@@ -64,9 +64,13 @@ fn probabilities(row: &mut [f32], q: &[f32], head: &HeadKeys<'_>, seen: usize, s
     }
     row[seen..].fill(f32::NEG_INFINITY);
     let top = max(row);
-    row.iter_mut().for_each(|x| *x = exp(*x - top));
+    for x in row.iter_mut() {
+        *x = exp(*x - top);
+    }
     let inverse = 1.0 / sum(row);
-    row.iter_mut().for_each(|x| *x *= inverse);
+    for x in row.iter_mut() {
+        *x *= inverse;
+    }
 }
 
 /// `out = Σ_j row[j] · rows[j]` over the first `seen` rows, each chain in ascending `j`.
@@ -104,37 +108,34 @@ pub(crate) fn scale(heads: Heads) -> f32 {
     heads.scale()
 }
 
-/// Transposes one head of `rows` `[len, width]` into `[dim, stride]`, zero padded.
+/// Transposes one head of `rows` `[len, width]` into `[dim, stride]`, zero padded; returns both.
 #[inline(always)]
-fn transpose_head(out: &mut Vec<f32>, rows: &[f32], width: usize, at: usize, dim: usize) -> usize {
-    let len = rows.len() / width;
-    let stride = len.next_multiple_of(LANES);
-    out.clear();
-    out.resize(dim * stride, 0.0);
+fn transpose_head(rows: &[f32], width: usize, at: usize, dim: usize) -> (Vec<f32>, usize) {
+    let stride = (rows.len() / width).next_multiple_of(LANES);
+    let mut out = vec![0.0; dim * stride];
     for (j, row) in rows.chunks_exact(width).enumerate() {
         for (d, &x) in row[at..at + dim].iter().enumerate() {
             out[d * stride + j] = x;
         }
     }
-    stride
+    (out, stride)
 }
 
-/// A sequence and one of its key/value heads.
-fn tasks(spans: &[Span], heads: Heads) -> Vec<(Span, usize)> {
-    spans.iter().flat_map(|&span| (0..heads.key_value).map(move |head| (span, head))).collect()
+fn tasks(spans: &[Span], heads: Heads) -> Vec<Head> {
+    spans.iter().flat_map(|&span| (0..heads.key_value).map(move |head| Head { span, head, heads })).collect()
 }
 
 fn work(spans: &[Span], heads: Heads) -> usize {
     spans.iter().map(|s| s.len * s.len * heads.query).sum()
 }
 
-/// Computes every task, on the pool's threads if the work is large.
-fn compute<T: Send>(spans: &[Span], heads: Heads, each: impl Fn(Span, usize) -> T + Sync) -> Vec<(Span, usize, T)> {
+/// Computes every head, on the pool's threads if the work is large.
+fn compute<T: Send>(spans: &[Span], heads: Heads, each: impl Fn(Head) -> T + Sync) -> Vec<(Head, T)> {
     let tasks = tasks(spans, heads);
     if work(spans, heads) >= PARALLEL_FROM && rayon::current_num_threads() > 1 {
-        tasks.into_par_iter().map(|(span, head)| (span, head, each(span, head))).collect()
+        tasks.into_par_iter().map(|head| (head, each(head))).collect()
     } else {
-        tasks.into_iter().map(|(span, head)| (span, head, each(span, head))).collect()
+        tasks.into_iter().map(|head| (head, each(head))).collect()
     }
 }
 
@@ -149,37 +150,59 @@ pub fn forward(q: &Tensor, k: &Tensor, v: &Tensor, spans: &[Span], heads: Heads)
     let shape = q.shape().clone();
     let (q, k, v) = (values(q)?, values(k)?, values(v)?);
     let mut out = vec![0.0; q.len()];
-    let width = heads.query * heads.dim;
-    for (span, head, part) in compute(spans, heads, |span, head| head_forward(&q, &k, &v, span, head, heads)) {
-        let columns = heads.group() * heads.dim;
-        for (row, part) in part.chunks_exact(columns).enumerate() {
-            out[(span.start + row) * width + head * columns..][..columns].copy_from_slice(part);
-        }
+    for (head, part) in compute(spans, heads, |head| head_forward(&q, &k, &v, head)) {
+        place(&mut out, &part, head, heads.group() * heads.dim, heads.query * heads.dim);
     }
     tensor(out, shape)
 }
 
+/// One sequence and one of its key/value heads.
+#[derive(Clone, Copy)]
+struct Head {
+    span: Span,
+    head: usize,
+    heads: Heads,
+}
+
+impl Head {
+    /// Rows of the span in a tensor `[n, key_value · dim]`.
+    #[inline(always)]
+    fn kv_rows(self) -> std::ops::Range<usize> {
+        let width = self.heads.key_value * self.heads.dim;
+        self.span.start * width..(self.span.start + self.span.len) * width
+    }
+
+    /// Elements of query head `g` of row `i` in a tensor `[n, query · dim]`.
+    #[inline(always)]
+    fn query(self, i: usize, g: usize) -> std::ops::Range<usize> {
+        let heads = self.heads;
+        let at = (self.span.start + i) * heads.query * heads.dim + (self.head * heads.group() + g) * heads.dim;
+        at..at + heads.dim
+    }
+}
+
 /// `[len, group · dim]` of one sequence and key/value head.
-fn head_forward(q: &[f32], k: &[f32], v: &[f32], span: Span, head: usize, heads: Heads) -> Vec<f32> {
-    let (dim, group) = (heads.dim, heads.group());
-    let (width, kv_width) = (heads.query * dim, heads.key_value * dim);
-    let mut out = vec![0.0; span.len * group * dim];
-    let mut row = vec![0.0; span.len.next_multiple_of(LANES)];
-    let mut transposed = Vec::new();
-    vectorised(|| {
-        let rows = span.start * kv_width..(span.start + span.len) * kv_width;
-        let stride = transpose_head(&mut transposed, &k[rows.clone()], kv_width, head * dim, dim);
-        let values = &v[rows][head * dim..];
+fn head_forward(q: &[f32], k: &[f32], v: &[f32], at: Head) -> Vec<f32> {
+    let mut out = vec![0.0; at.span.len * at.heads.group() * at.heads.dim];
+    forward_kernel(&mut out, q, k, v, at);
+    out
+}
+
+vectorised! {
+    fn forward_kernel<'a>(out: &'a mut [f32], q: &'a [f32], k: &'a [f32], v: &'a [f32], at: Head) {
+        let (dim, group) = (at.heads.dim, at.heads.group());
+        let kv_width = at.heads.key_value * dim;
+        let mut row = vec![0.0; at.span.len.next_multiple_of(LANES)];
+        let (transposed, stride) = transpose_head(&k[at.kv_rows()], kv_width, at.head * dim, dim);
+        let values = &v[at.kv_rows()][at.head * dim..];
         let keys = HeadKeys { keys: &transposed, stride, values, value_stride: kv_width };
-        for i in 0..span.len {
+        for i in 0..at.span.len {
             for g in 0..group {
-                let q = &q[(span.start + i) * width + (head * group + g) * dim..][..dim];
                 let out = &mut out[(i * group + g) * dim..][..dim];
-                attend_one(out, &mut row, q, &keys, i + 1, heads.scale());
+                attend_one(out, &mut row, &q[at.query(i, g)], &keys, i + 1, at.heads.scale());
             }
         }
-    });
-    out
+    }
 }
 
 /// `(dq, dk, dv)` from `dout`, recomputing the probabilities.
@@ -194,50 +217,48 @@ pub fn backward(
 ) -> Result<(Vec<f32>, Vec<f32>, Vec<f32>)> {
     let (q, k, v) = (values(q)?, values(k)?, values(v)?);
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
-    let parts = compute(spans, heads, |span, head| head_backward(dout, (&q, &k, &v), span, head, heads));
-    for (span, head, [part_q, part_k, part_v]) in parts {
-        place(&mut dq, &part_q, span, head, heads.group() * heads.dim, heads.query * heads.dim);
-        place(&mut dk, &part_k, span, head, heads.dim, heads.key_value * heads.dim);
-        place(&mut dv, &part_v, span, head, heads.dim, heads.key_value * heads.dim);
+    for (head, [part_q, part_k, part_v]) in compute(spans, heads, |head| head_backward(dout, (&q, &k, &v), head)) {
+        place(&mut dq, &part_q, head, heads.group() * heads.dim, heads.query * heads.dim);
+        place(&mut dk, &part_k, head, heads.dim, heads.key_value * heads.dim);
+        place(&mut dv, &part_v, head, heads.dim, heads.key_value * heads.dim);
     }
     Ok((dq, dk, dv))
 }
 
-fn place(out: &mut [f32], part: &[f32], span: Span, head: usize, columns: usize, width: usize) {
+/// Copies one head's rows of `columns` elements into rows of `width` elements.
+fn place(out: &mut [f32], part: &[f32], at: Head, columns: usize, width: usize) {
     for (row, part) in part.chunks_exact(columns).enumerate() {
-        out[(span.start + row) * width + head * columns..][..columns].copy_from_slice(part);
+        out[(at.span.start + row) * width + at.head * columns..][..columns].copy_from_slice(part);
     }
 }
 
-fn head_backward(
-    dout: &[f32], (q, k, v): (&[f32], &[f32], &[f32]), span: Span, head: usize, heads: Heads,
-) -> [Vec<f32>; 3] {
-    let (dim, group) = (heads.dim, heads.group());
-    let (width, kv_width) = (heads.query * dim, heads.key_value * dim);
-    let mut dq = vec![0.0; span.len * group * dim];
-    let (mut dk, mut dv) = (vec![0.0; span.len * dim], vec![0.0; span.len * dim]);
-    let padded = span.len.next_multiple_of(LANES);
-    let (mut row, mut drow) = (vec![0.0; padded], vec![0.0; padded]);
-    let (mut keys_t, mut values_t) = (Vec::new(), Vec::new());
-    vectorised(|| {
-        let rows = span.start * kv_width..(span.start + span.len) * kv_width;
-        let (k, v) = (&k[rows.clone()], &v[rows]);
-        let stride = transpose_head(&mut keys_t, k, kv_width, head * dim, dim);
-        transpose_head(&mut values_t, v, kv_width, head * dim, dim);
-        let (k, v) = (&k[head * dim..], &v[head * dim..]);
+fn head_backward(dout: &[f32], qkv: (&[f32], &[f32], &[f32]), at: Head) -> [Vec<f32>; 3] {
+    let (dim, len) = (at.heads.dim, at.span.len);
+    let mut parts = [vec![0.0; len * at.heads.group() * dim], vec![0.0; len * dim], vec![0.0; len * dim]];
+    backward_kernel(&mut parts, dout, qkv, at);
+    parts
+}
+
+vectorised! {
+    fn backward_kernel<'a>(parts: &'a mut [Vec<f32>; 3], dout: &'a [f32], qkv: (&'a [f32], &'a [f32], &'a [f32]), at: Head) {
+        let (q, k, v) = qkv;
+        let [dq, dk, dv] = parts;
+        let (dim, group, scale) = (at.heads.dim, at.heads.group(), at.heads.scale());
+        let kv_width = at.heads.key_value * dim;
+        let padded = at.span.len.next_multiple_of(LANES);
+        let (mut row, mut drow) = (vec![0.0; padded], vec![0.0; padded]);
+        let (k, v) = (&k[at.kv_rows()], &v[at.kv_rows()]);
+        let (keys_t, stride) = transpose_head(k, kv_width, at.head * dim, dim);
+        let (values_t, _) = transpose_head(v, kv_width, at.head * dim, dim);
+        let (k, v) = (&k[at.head * dim..], &v[at.head * dim..]);
         let keys = HeadKeys { keys: &keys_t, stride, values: v, value_stride: kv_width };
-        for i in 0..span.len {
+        for i in 0..at.span.len {
             let seen = i + 1;
             for g in 0..group {
-                let at = (span.start + i) * width + (head * group + g) * dim;
-                let (q, dout) = (&q[at..at + dim], &dout[at..at + dim]);
-                probabilities(&mut row, q, &keys, seen, heads.scale());
+                let (q, dout) = (&q[at.query(i, g)], &dout[at.query(i, g)]);
+                probabilities(&mut row, q, &keys, seen, scale);
                 for_each_key(&mut drow, dout, &values_t, stride, seen);
-                let used = seen.next_multiple_of(LANES);
-                let mean = dot(&row[..used], &drow[..used]);
-                for (d, p) in drow[..used].iter_mut().zip(&row[..used]) {
-                    *d = p * (*d - mean) * heads.scale();
-                }
+                softmax_backward(&mut drow, &row, seen.next_multiple_of(LANES), scale);
                 weighted_rows(&mut dq[(i * group + g) * dim..][..dim], &drow[..seen], k, kv_width);
                 for j in 0..seen {
                     add_scaled(&mut dk[j * dim..][..dim], drow[j], q);
@@ -245,8 +266,17 @@ fn head_backward(
                 }
             }
         }
-    });
-    [dq, dk, dv]
+    }
+}
+
+/// Turns the gradient of probabilities into that of scores, over the first `used` keys.
+#[inline(always)]
+fn softmax_backward(drow: &mut [f32], row: &[f32], used: usize, scale: f32) {
+    let (drow, row) = (&mut drow[..used], &row[..used]);
+    let mean = dot(row, drow);
+    for (d, p) in drow.iter_mut().zip(row) {
+        *d = p * (*d - mean) * scale;
+    }
 }
 
 /// `row[j] = x · column j` for the first `seen` columns of `[dim, stride]`.

@@ -2,7 +2,7 @@
 //!
 //! The logits of a whole batch never exist at once: a vocabulary of 150,000 would need gigabytes.
 
-use super::lanes::{max, softmax, vectorised};
+use super::lanes::{largest, softmax, softmax_row, vectorised};
 use super::linear::Linear;
 use super::values;
 use crate::error::Result;
@@ -46,12 +46,10 @@ pub fn loss_and_gradient(
         let count = step.min(rows - from);
         let (logits, x) = (&mut logits[..count * vocab], &hidden[from * width..(from + count) * width]);
         head.forward_into(logits, x, count)?;
-        vectorised(|| {
-            for (row, logits) in logits.chunks_exact_mut(vocab).enumerate() {
-                let (target, weight) = (targets[from + row] as usize, weights[from + row]);
-                losses[from + row] = gradient_of_row(logits, target, weight);
-            }
-        });
+        for (row, logits) in logits.chunks_exact_mut(vocab).enumerate() {
+            let (target, weight) = (targets[from + row] as usize, weights[from + row]);
+            losses[from + row] = gradient_of_row(logits, target, weight);
+        }
         head.backward_input(&mut dhidden[from * width..(from + count) * width], logits, count, false)?;
         if let Some(dweight) = dweight.as_deref_mut() {
             head.backward_weight(dweight, logits, x, count);
@@ -60,14 +58,17 @@ pub fn loss_and_gradient(
     Ok(CrossEntropy { losses, dhidden })
 }
 
-/// Replaces logits by `weight · (softmax − onehot)` and returns the row's loss in nats.
-#[inline(always)]
-fn gradient_of_row(logits: &mut [f32], target: usize, weight: f32) -> f32 {
-    let logit = logits[target];
-    let (top, total) = softmax(logits);
-    logits.iter_mut().for_each(|p| *p *= weight);
-    logits[target] -= weight;
-    log_sum(top, total) - logit
+vectorised! {
+    /// Replaces logits by `weight · (softmax − onehot)` and returns the row's loss in nats.
+    fn gradient_of_row<'a>(logits: &'a mut [f32], target: usize, weight: f32) -> f32 {
+        let logit = logits[target];
+        let (top, total) = softmax(logits);
+        for p in logits.iter_mut() {
+            *p *= weight;
+        }
+        logits[target] -= weight;
+        log_sum(top, total) - logit
+    }
 }
 
 #[inline(always)]
@@ -113,7 +114,7 @@ pub fn judge(hidden: &Tensor, head: &Linear, targets: &[u32]) -> Result<Vec<Judg
 fn judge_row(logits: &mut [f32], target: u32) -> Judged {
     let best = argmax(logits);
     let logit = f64::from(logits[target as usize]);
-    let (top, total) = vectorised(|| softmax(logits));
+    let (top, total) = softmax_row(logits);
     Judged { log_prob: logit - f64::from(top) - f64::from(total).ln(), best }
 }
 
@@ -121,6 +122,6 @@ fn judge_row(logits: &mut [f32], target: u32) -> Judged {
 #[must_use]
 #[allow(clippy::cast_possible_truncation)]
 pub fn argmax(row: &[f32]) -> u32 {
-    let top = vectorised(|| max(row));
+    let top = largest(row);
     row.iter().position(|&x| x >= top).unwrap_or(0) as u32
 }

@@ -11,13 +11,22 @@ use candle_core::Tensor;
 /// Tensors that are not f32 on the CPU.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (x, y) = (values(a)?, values(b)?);
-    let sum = vectorised(|| x.iter().zip(y.iter()).map(|(a, b)| a + b).collect());
+    let mut sum = x.to_vec();
+    add_kernel(&mut sum, &y);
     tensor(sum, a.shape())
+}
+
+vectorised! {
+    fn add_kernel<'a>(sum: &'a mut [f32], x: &'a [f32]) {
+        for (sum, x) in sum.iter_mut().zip(x) {
+            *sum += x;
+        }
+    }
 }
 
 /// `a += b` over slices.
 pub fn add_into(a: &mut [f32], b: &[f32]) {
-    vectorised(|| a.iter_mut().zip(b).for_each(|(a, b)| *a += b));
+    add_kernel(a, b);
 }
 
 /// The rows `rows` of `x` `[n, d]`, in that order.

@@ -1,18 +1,42 @@
 //! Vectorised loops whose results do not depend on the vector unit.
 //!
-//! [`vectorised`] compiles a closure for the best instruction set of this machine. The helpers
+//! [`vectorised!`](crate::vectorised) compiles a function for the best instruction set of this machine. The helpers
 //! below use only operations that IEEE 754 defines exactly, and reduce over [`LANES`] fixed lanes.
-
-use pulp::Arch;
 
 /// Number of partial sums of every reduction; element `i` belongs to partial sum `i % LANES`.
 pub const LANES: usize = 16;
 
-/// Runs `job` compiled for the best instruction set at hand.
-#[inline]
-pub fn vectorised<R>(job: impl FnOnce() -> R) -> R {
-    Arch::new().dispatch(job)
+/// Defines a function whose body is compiled for the best instruction set at hand.
+///
+/// Every function the body calls must be `#[inline(always)]`, else it keeps the plain instruction
+/// set. Closures are such calls too: the body uses loops.
+#[macro_export]
+macro_rules! vectorised {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $type:ty),* $(,)?) $body:block) => {
+        $crate::vectorised! { $(#[$meta])* $vis fn $name<$life>($($arg: $type),*) -> () $body }
+    };
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $type:ty),* $(,)?) -> $out:ty $body:block) => {
+        $(#[$meta])*
+        $vis fn $name<$life>($($arg: $type),*) -> $out {
+            struct Arguments<$life> {
+                $($arg: $type,)*
+            }
+            impl<$life> $crate::ops::lanes::WithSimd for Arguments<$life> {
+                type Output = $out;
+
+                #[inline(always)]
+                fn with_simd<S: $crate::ops::lanes::Simd>(self, _: S) -> $out {
+                    let Self { $($arg),* } = self;
+                    $body
+                }
+            }
+            $crate::ops::lanes::Arch::new().dispatch(Arguments { $($arg),* })
+        }
+    };
 }
+pub use crate::vectorised;
+#[doc(hidden)]
+pub use pulp::{Arch, Simd, WithSimd};
 
 /// The instruction set the kernels use on this machine.
 #[must_use]
@@ -144,6 +168,29 @@ pub fn softmax(row: &mut [f32]) -> (f32, f32) {
     (top, total)
 }
 
+vectorised! {
+    /// [`dot`] of whole vectors.
+    #[must_use]
+    pub fn dot_product<'a>(a: &'a [f32], b: &'a [f32]) -> f32 {
+        dot(a, b)
+    }
+}
+
+vectorised! {
+    /// [`softmax`] of a whole row.
+    pub fn softmax_row<'a>(row: &'a mut [f32]) -> (f32, f32) {
+        softmax(row)
+    }
+}
+
+vectorised! {
+    /// [`max`] of a whole row.
+    #[must_use]
+    pub fn largest<'a>(row: &'a [f32]) -> f32 {
+        max(row)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,8 +209,10 @@ mod tests {
     #[test]
     fn vectorised_sums_equal_plain_ones_bit_for_bit() {
         let a: Vec<f32> = (0..1003).map(|i| ((i * 37) % 101) as f32 * 0.013 - 0.5).collect();
-        assert_eq!(vectorised(|| dot(&a, &a)).to_bits(), dot(&a, &a).to_bits());
-        assert_eq!(vectorised(|| sum(&a)).to_bits(), sum(&a).to_bits());
-        assert_eq!(vectorised(|| max(&a)), a.iter().copied().fold(f32::MIN, f32::max));
+        assert_eq!(dot_product(&a, &a).to_bits(), dot(&a, &a).to_bits());
+        assert_eq!(largest(&a), a.iter().copied().fold(f32::MIN, f32::max));
+        let (mut fast, mut plain) = (a.clone(), a);
+        assert_eq!(softmax_row(&mut fast), softmax(&mut plain));
+        assert_eq!(fast, plain);
     }
 }

@@ -28,23 +28,27 @@ impl Rope {
     ///
     /// `inverse` rotates back, which is also the backward.
     pub fn rotate(&self, x: &mut [f32], positions: &[u32], inverse: bool) {
-        let half = self.half;
-        let width = x.len().checked_div(positions.len()).unwrap_or(0).max(1);
         let sign = if inverse { -1.0 } else { 1.0 };
-        vectorised(|| {
-            for (row, &position) in x.chunks_exact_mut(width).zip(positions) {
-                let cos = &self.cos[position as usize * half..][..half];
-                let sin = &self.sin[position as usize * half..][..half];
-                for head in row.chunks_exact_mut(2 * half) {
-                    let (low, high) = head.split_at_mut(half);
-                    for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                        let (a, b, sin) = (*low, *high, sign * sin);
-                        *low = a * cos - b * sin;
-                        *high = b * cos + a * sin;
-                    }
+        rotate_kernel(self, x, positions, sign);
+    }
+}
+
+vectorised! {
+    fn rotate_kernel<'a>(rope: &'a Rope, x: &'a mut [f32], positions: &'a [u32], sign: f32) {
+        let half = rope.half;
+        let width = x.len().checked_div(positions.len()).unwrap_or(0).max(1);
+        for (row, &position) in x.chunks_exact_mut(width).zip(positions) {
+            let cos = &rope.cos[position as usize * half..][..half];
+            let sin = &rope.sin[position as usize * half..][..half];
+            for head in row.chunks_exact_mut(2 * half) {
+                let (low, high) = head.split_at_mut(half);
+                for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                    let (a, b, sin) = (*low, *high, sign * sin);
+                    *low = a * cos - b * sin;
+                    *high = b * cos + a * sin;
                 }
             }
-        });
+        }
     }
 }
 

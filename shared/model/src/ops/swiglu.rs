@@ -12,12 +12,16 @@ use candle_core::Tensor;
 pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let (g, u) = (values(gate)?, values(up)?);
     let mut out = vec![0.0; g.len()];
-    vectorised(|| {
-        for ((out, g), u) in out.iter_mut().zip(g.iter()).zip(u.iter()) {
+    forward_kernel(&mut out, &g, &u);
+    tensor(out, gate.shape())
+}
+
+vectorised! {
+    fn forward_kernel<'a>(out: &'a mut [f32], gate: &'a [f32], up: &'a [f32]) {
+        for ((out, g), u) in out.iter_mut().zip(gate).zip(up) {
             *out = g * sigmoid(*g) * u;
         }
-    });
-    tensor(out, gate.shape())
+    }
 }
 
 /// `(dgate, dup)` from `dy`.
@@ -27,13 +31,16 @@ pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 pub fn backward(dy: &[f32], gate: &Tensor, up: &Tensor) -> Result<(Vec<f32>, Vec<f32>)> {
     let (g, u) = (values(gate)?, values(up)?);
     let (mut dgate, mut dup) = (vec![0.0; dy.len()], vec![0.0; dy.len()]);
-    vectorised(|| {
-        let gradients = dgate.iter_mut().zip(dup.iter_mut());
-        for (((dgate, dup), dy), (g, u)) in gradients.zip(dy).zip(g.iter().zip(u.iter())) {
+    backward_kernel(&mut dgate, &mut dup, dy, &g, &u);
+    Ok((dgate, dup))
+}
+
+vectorised! {
+    fn backward_kernel<'a>(dgate: &'a mut [f32], dup: &'a mut [f32], dy: &'a [f32], gate: &'a [f32], up: &'a [f32]) {
+        for (((dgate, dup), dy), (g, u)) in dgate.iter_mut().zip(dup).zip(dy).zip(gate.iter().zip(up)) {
             let s = sigmoid(*g);
             *dup = dy * g * s;
             *dgate = dy * u * s * (1.0 + g * (1.0 - s));
         }
-    });
-    Ok((dgate, dup))
+    }
 }
