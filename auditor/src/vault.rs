@@ -92,6 +92,13 @@ impl Vault {
         self.tau.values().flat_map(both_splits)
     }
 
+    /// Every item of τ and suites.
+    pub fn every_item(&self) -> impl Iterator<Item = &Item> {
+        let protected = self.tau.values().flat_map(|tau| &tau.protected);
+        let suites = self.retention.items.iter().chain(&self.refusals.items);
+        self.every_tau_item().chain(protected).chain(suites)
+    }
+
     /// Commitment to items used, in order.
     pub fn commitment<'a>(&self, items: impl IntoIterator<Item = &'a Item>) -> Digest {
         let lines: Vec<String> = items.into_iter().map(committed_line).collect();

@@ -34,7 +34,6 @@ pub struct Ruling {
 /// Judges every candidate of a group and selects. At most one is accepted.
 pub fn rule_group(
     settings: &GateSettings,
-    selection: Selection,
     purpose: AuditPurpose,
     alpha: f64,
     panels: &[Panel],
@@ -44,14 +43,14 @@ pub fn rule_group(
         .iter()
         .map(|candidate| stages(settings, purpose, alpha, panels, candidate))
         .collect();
-    let winner = match (purpose, selection) {
+    let winner = match (purpose, settings.selection) {
         (AuditPurpose::Evaluation, _) => None,
         (AuditPurpose::Edit, Selection::Paper) => paper_winner(panels, candidates, &stages),
         (AuditPurpose::Edit | AuditPurpose::Promotion, _) => {
             strict_winner(panels, candidates, &stages)
         }
     };
-    let gated = !(purpose == AuditPurpose::Edit && selection == Selection::Paper);
+    let gated = !(purpose == AuditPurpose::Edit && settings.selection == Selection::Paper);
     stages
         .into_iter()
         .enumerate()

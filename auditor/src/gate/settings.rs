@@ -3,6 +3,8 @@
 use seal_protocol::AuditPurpose;
 use serde::{Deserialize, Serialize};
 
+use crate::selection::Selection;
+
 /// What proves a gain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -20,6 +22,8 @@ pub enum Evidence {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GateSettings {
+    /// How a group's winner is found.
+    pub selection: Selection,
     /// One-sided level of every proof of gain, over all attempts on a context together.
     pub alpha: f64,
     /// Share of the level that is kept for later attempts on the same context, so that resubmitting
@@ -72,6 +76,7 @@ pub struct ProtectedGate {
 impl Default for GateSettings {
     fn default() -> Self {
         Self {
+            selection: Selection::default(),
             alpha: 0.05,
             retry_share: 0.1,
             evidence: Evidence::default(),

@@ -58,7 +58,8 @@ fn rule(
     let owned: Vec<_> = group.iter().map(judged).collect();
     let candidates: Vec<_> =
         owned.iter().map(|outcomes| Judged { early: &early, outcomes: Some(outcomes) }).collect();
-    rule_group(&GateSettings::default(), selection, purpose, ALPHA, panels, &candidates)
+    let settings = GateSettings { selection, ..GateSettings::default() };
+    rule_group(&settings, purpose, ALPHA, panels, &candidates)
 }
 
 /// The only place that knows how one edit is judged.
@@ -146,10 +147,9 @@ fn a_candidate_that_was_not_measured_is_refused_under_both_rules() {
     let candidates = [Judged { early: &early, outcomes: None }];
     for selection in [Selection::Strict, Selection::Paper] {
         for purpose in [AuditPurpose::Edit, AuditPurpose::Promotion, AuditPurpose::Evaluation] {
-            let settings = GateSettings::default();
+            let settings = GateSettings { selection, ..GateSettings::default() };
             let ruling =
-                rule_group(&settings, selection, purpose, ALPHA, &edit_panels(), &candidates)
-                    .remove(0);
+                rule_group(&settings, purpose, ALPHA, &edit_panels(), &candidates).remove(0);
             assert_eq!(ruling.decision, Decision::Reject);
             assert_eq!(ruling.reasons, ["bytes.digest"]);
         }

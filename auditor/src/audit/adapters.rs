@@ -1,0 +1,71 @@
+//! Adapter bytes: hashed here, whatever the student says, and loaded from the bytes that were hashed.
+
+use std::path::{Path, PathBuf};
+
+use seal_protocol::{AdapterFile, Candidate, Digest};
+use seal_service::store::{ContentStore, StoreError};
+
+use super::AuditError;
+use crate::gate::{Stage, StageRecord};
+use crate::measure::Measurer;
+
+/// Uploaded files, and a folder in which one adapter at a time is laid out for loading.
+pub(super) struct Adapters {
+    pub(super) uploads: ContentStore,
+    pub(super) bench: PathBuf,
+}
+
+impl Adapters {
+    /// The adapter if its bytes are what the candidate says and form an adapter of this base.
+    pub(super) fn load<M: Measurer>(
+        &self,
+        measurer: &mut M,
+        candidate: &Candidate,
+    ) -> Result<(StageRecord, Option<M::Adapter>), AuditError> {
+        clear(&self.bench)?;
+        let mut reasons = Vec::new();
+        for file in &candidate.files {
+            reasons.extend(self.lay_out(file)?.map(str::to_owned));
+        }
+        let loaded = if reasons.is_empty() { self.read(measurer, &mut reasons) } else { None };
+        clear(&self.bench)?;
+        reasons.dedup();
+        Ok((StageRecord::of(Stage::Bytes, reasons), loaded))
+    }
+
+    fn read<M: Measurer>(&self, measurer: &mut M, reasons: &mut Vec<String>) -> Option<M::Adapter> {
+        let refused = |error: String| {
+            tracing::warn!(error, "an adapter does not load");
+            reasons.push("bytes.adapter-format".to_owned());
+        };
+        measurer.load(&self.bench).map_err(refused).ok()
+    }
+
+    /// Copies one file to the bench; the rule it breaks, if it does.
+    fn lay_out(&self, file: &AdapterFile) -> Result<Option<&'static str>, AuditError> {
+        let bytes = match self.uploads.get(&file.sha256) {
+            Ok(bytes) => bytes,
+            Err(StoreError::Missing { .. }) => return Err(AuditError::FileMissing(file.sha256)),
+            Err(StoreError::Damaged { .. }) => return Ok(Some("bytes.digest")),
+            Err(StoreError::Unreadable { source, .. }) => return Err(source.into()),
+        };
+        if bytes.len() as u64 != file.size_bytes {
+            return Ok(Some("bytes.size"));
+        }
+        std::fs::write(self.bench.join(&file.name), bytes)?;
+        Ok(None)
+    }
+
+    /// Removes tensors that are done with. Configs stay: candidates share them.
+    pub(super) fn forget(&self, tensors: &Digest) {
+        // It only takes space; what was decided does not depend on it.
+        let _ = std::fs::remove_file(self.uploads.path(tensors));
+    }
+}
+
+fn clear(bench: &Path) -> Result<(), AuditError> {
+    if bench.exists() {
+        std::fs::remove_dir_all(bench)?;
+    }
+    Ok(std::fs::create_dir_all(bench)?)
+}

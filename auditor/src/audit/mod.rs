@@ -1,0 +1,293 @@
+//! One audit from submission to reply.
+//!
+//! **Invariant:** a request has one reply, whatever is sent again.
+//! **Invariant:** the base of the measurement is the one this process loaded and hashed; a claim of
+//! the student about it only ever refuses.
+//! **Absent:** transport, start-up, the model itself.
+
+mod adapters;
+mod base_cache;
+mod error;
+mod intake;
+mod panels;
+mod provenance;
+mod signing;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use base_cache::BaseCache;
+pub use error::AuditError;
+use seal_protocol::{
+    Attempt, AuditPurpose, AuditSubmission, Audited, Candidate, Decision, Digest, LedgerEvent,
+    UnixSeconds,
+};
+use seal_service::clock::Clock;
+use seal_service::store::ContentStore;
+use seal_trust::{TrustedRoot, canonical_json, envelope_to_bytes, sha256};
+pub use signing::Identity;
+
+use self::adapters::Adapters;
+use self::intake::Intake;
+use self::panels::{ItemPanel, SuiteSizes};
+use self::signing::Measurement;
+use crate::annex::{Annex, Measured, Terms};
+use crate::gate::{GateSettings, Panel, Stage, StageRecord};
+use crate::ledger::{Artefact, ArtefactKind, Head, Ledger, LedgerError, NewGroup};
+use crate::measure::Measurer;
+use crate::rules::Rules;
+use crate::vault::Vault;
+
+/// Everything an auditor is built from.
+pub struct Parts<M> {
+    /// Who may say what.
+    pub root: TrustedRoot,
+    /// Who decides.
+    pub identity: Identity,
+    /// τ and suites.
+    pub vault: Vault,
+    /// Text rules.
+    pub rules: Rules,
+    /// Levels and limits.
+    pub settings: GateSettings,
+    /// Items of the retention suite an edit is measured on.
+    pub retention_items: usize,
+    /// Items of the refusal suite an edit is measured on.
+    pub refusal_items: usize,
+    /// The record.
+    pub ledger: Ledger,
+    /// Base outcomes.
+    pub cache: BaseCache,
+    /// Uploaded adapter files.
+    pub uploads: ContentStore,
+    /// A folder of its own for laying out adapters.
+    pub bench: PathBuf,
+    /// The model.
+    pub measurer: M,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The auditor behind its door.
+pub struct Auditor<M> {
+    parts: Parts<M>,
+    adapters: Adapters,
+}
+
+impl<M: Measurer> Auditor<M> {
+    /// Puts the parts together.
+    pub fn new(parts: Parts<M>) -> Self {
+        let (uploads, bench) = (parts.uploads.clone(), parts.bench.clone());
+        let adapters = Adapters { uploads, bench };
+        Self { parts, adapters }
+    }
+
+    /// Digest of the base it measures against.
+    pub fn base_model_digest(&self) -> Digest {
+        self.parts.measurer.base_model_digest()
+    }
+
+    /// Judges a group and records it; the same request again gets the stored reply.
+    ///
+    /// # Errors
+    /// A request that does not verify or asks nothing; files not uploaded; a model, ledger or disk
+    /// that failed. In none of these cases was anything signed.
+    pub fn audit(&mut self, submission: AuditSubmission) -> Result<Audited, AuditError> {
+        let now = self.parts.clock.now();
+        let intake = Intake::verify(&self.parts.root, submission, now)?;
+        if let Some(reply) = self.parts.ledger.reply(&intake.digest)? {
+            return Ok(reply);
+        }
+        if self.parts.ledger.nonce_is_taken(&intake.request.nonce, &intake.digest)? {
+            return Err(LedgerError::NonceUsed.into());
+        }
+        let (panels, measured) = self.measured(&intake)?;
+        let annex = Annex::rule(self.terms(&intake), panels, measured);
+        let reply = self.recorded(&intake, &annex, now)?;
+        self.forget_losers(&intake);
+        Ok(reply)
+    }
+
+    /// Every candidate through the early stages, then all that can be measured in one go.
+    fn measured(&mut self, intake: &Intake) -> Result<(Vec<Panel>, Vec<Measured>), AuditError> {
+        let mut measured = Vec::new();
+        let mut loaded = Vec::new();
+        for candidate in &intake.request.candidates {
+            let (bytes, adapter) = self.adapters.load(&mut self.parts.measurer, candidate)?;
+            let early =
+                vec![bytes, self.provenance(intake, candidate), self.text(intake, candidate)];
+            let sound = early[..2].iter().all(StageRecord::passed);
+            loaded.extend(adapter.filter(|_| sound).map(|adapter| (measured.len(), adapter)));
+            measured.push(unmeasured(candidate, early));
+        }
+        if loaded.is_empty() {
+            return Ok((Vec::new(), measured));
+        }
+        let (at, adapters): (Vec<usize>, Vec<M::Adapter>) = loaded.into_iter().unzip();
+        let Parts { vault, cache, measurer, retention_items, refusal_items, .. } = &mut self.parts;
+        let sizes = SuiteSizes { retention: *retention_items, refusals: *refusal_items };
+        let items = ItemPanel::of(vault, intake.request.purpose, intake.contexts(), sizes);
+        let (panels, outcomes) = panels::measure(measurer, cache, &items, &adapters)?;
+        for (index, outcomes) in at.into_iter().zip(outcomes) {
+            measured[index].outcomes = Some(outcomes);
+        }
+        Ok((panels, measured))
+    }
+
+    fn provenance(&self, intake: &Intake, candidate: &Candidate) -> StageRecord {
+        let Parts { vault, ledger, measurer, root, .. } = &self.parts;
+        let budget = root.root().limits.tau_query_budget;
+        let known = provenance::Known {
+            base_model: measurer.base_model_digest(),
+            tokenizer: measurer.tokenizer_digest(),
+            has_tau: &|context| vault.tau(context).is_some(),
+            is_accepted: &|edit| ledger.is_accepted(edit),
+            budget_spent: u64::from(self.earlier_attempts(intake)) >= budget,
+        };
+        provenance::stage(&known, intake, candidate)
+    }
+
+    fn text(&self, intake: &Intake, candidate: &Candidate) -> StageRecord {
+        let edits = candidate.edit_digests.iter().filter_map(|digest| intake.edits.get(digest));
+        let mut reasons: Vec<String> =
+            edits.flat_map(|verified| self.parts.rules.findings(&verified.edit)).collect();
+        reasons.sort();
+        reasons.dedup();
+        StageRecord::of(Stage::Text, reasons)
+    }
+
+    /// Groups judged for this purpose on the claimed context that has seen the most.
+    fn earlier_attempts(&self, intake: &Intake) -> u32 {
+        let attempts = |context| self.parts.ledger.attempts_on(context, intake.request.purpose);
+        intake.contexts().iter().map(attempts).max().unwrap_or(0)
+    }
+
+    fn terms(&self, intake: &Intake) -> Terms {
+        let settings = self.parts.settings.clone();
+        Terms {
+            request_digest: intake.digest,
+            purpose: intake.request.purpose,
+            stage: intake.request.stage.clone(),
+            base_model_digest: self.parts.measurer.base_model_digest(),
+            alpha: settings.alpha_of_attempt(self.earlier_attempts(intake)),
+            settings,
+        }
+    }
+
+    fn recorded(
+        &mut self,
+        intake: &Intake,
+        annex: &Annex,
+        now: UnixSeconds,
+    ) -> Result<Audited, AuditError> {
+        let annex_bytes = canonical_json(annex).map_err(LedgerError::from)?;
+        let annex_digest = sha256(&annex_bytes);
+        let commitments = commitments(&self.parts.vault, intake);
+        let (ledger, identity) = (&mut self.parts.ledger, &self.parts.identity);
+        let build = |head: Head| {
+            let verdict = signed(identity, intake, annex, annex_digest, commitments, &head)?;
+            let verdict_digest =
+                verdict.as_ref().map(|envelope| sha256(&envelope_to_bytes(envelope)));
+            Ok(NewGroup {
+                rows: rows(intake, annex, annex_digest, verdict_digest),
+                verdict,
+                artefacts: artefacts(intake, annex_digest, annex_bytes),
+            })
+        };
+        Ok(ledger.commit(Some((intake.digest, &intake.request.nonce)), now, build)?)
+    }
+
+    /// Tensors that no verdict covers are measured and done with.
+    fn forget_losers(&self, intake: &Intake) {
+        let tensors = intake.request.candidates.iter().filter_map(Candidate::adapter_digest);
+        tensors
+            .filter(|digest| !self.parts.ledger.keeps(digest))
+            .for_each(|digest| self.adapters.forget(&digest));
+    }
+}
+
+fn unmeasured(candidate: &Candidate, early: Vec<StageRecord>) -> Measured {
+    Measured {
+        context_digests: candidate.context_digests.clone(),
+        edit_digests: candidate.edit_digests.clone(),
+        adapter_digest: candidate.adapter_digest(),
+        early,
+        outcomes: None,
+    }
+}
+
+/// Commitments to τ as used and to the suites.
+fn commitments(vault: &Vault, intake: &Intake) -> (Digest, Vec<seal_protocol::SuiteRef>) {
+    let tau = intake.contexts().iter().filter_map(|context| vault.tau(context));
+    let used = tau.flat_map(|tau| {
+        let split = match intake.request.purpose {
+            AuditPurpose::Promotion => &tau.confirmation,
+            AuditPurpose::Edit | AuditPurpose::Evaluation => &tau.reward,
+        };
+        split.iter().chain(&tau.protected)
+    });
+    let suites = [&vault.retention, &vault.refusals].map(|suite| vault.suite_ref(suite));
+    (vault.commitment(used), suites.to_vec())
+}
+
+fn signed(
+    identity: &Identity,
+    intake: &Intake,
+    annex: &Annex,
+    metrics_annex_digest: Digest,
+    (tau_commitment, suites): (Digest, Vec<seal_protocol::SuiteRef>),
+    head: &Head,
+) -> Result<Option<seal_protocol::Envelope>, LedgerError> {
+    let winner =
+        annex.candidates.iter().position(|candidate| candidate.ruling.decision == Decision::Accept);
+    let Some(winner) = winner else { return Ok(None) };
+    let measurement = Measurement { tau_commitment, suites, metrics_annex_digest };
+    let attempt = head.next_index + winner as u64;
+    Ok(Some(identity.sign(
+        intake,
+        &intake.request.candidates[winner],
+        measurement,
+        head,
+        attempt,
+    )?))
+}
+
+fn rows(
+    intake: &Intake,
+    annex: &Annex,
+    annex_digest: Digest,
+    verdict: Option<Digest>,
+) -> Vec<LedgerEvent> {
+    let row = |candidate: &crate::annex::CandidateAnnex| {
+        let decision = candidate.ruling.decision;
+        LedgerEvent::Attempt(Attempt {
+            request_digest: intake.digest,
+            purpose: intake.request.purpose,
+            stage: intake.request.stage.clone(),
+            context_digests: candidate.context_digests.clone(),
+            edit_digests: candidate.edit_digests.clone(),
+            adapter_digest: candidate.adapter_digest,
+            decision,
+            reasons: candidate.ruling.reasons.clone(),
+            metrics_annex_digest: annex_digest,
+            verdict_envelope_digest: verdict.filter(|_| decision == Decision::Accept),
+        })
+    };
+    annex.candidates.iter().map(row).collect()
+}
+
+fn artefacts(intake: &Intake, annex_digest: Digest, annex: Vec<u8>) -> Vec<Artefact> {
+    let artefact = |kind, digest, body| Artefact { kind, digest, body };
+    let mut artefacts = vec![
+        artefact(ArtefactKind::Request, intake.digest, envelope_to_bytes(&intake.envelope)),
+        artefact(ArtefactKind::Annex, annex_digest, annex),
+    ];
+    let edits = intake.edits.iter();
+    artefacts.extend(edits.map(|(digest, edit)| {
+        artefact(ArtefactKind::Edit, *digest, envelope_to_bytes(&edit.envelope))
+    }));
+    artefacts
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Which items a group is measured on, and the measuring.
+
+use seal_protocol::{AuditPurpose, Digest};
+
+use super::AuditError;
+use super::base_cache::BaseCache;
+use crate::gate::{Outcome, Panel, PanelName};
+use crate::items::Item;
+use crate::measure::{Measurer, Wanted};
+use crate::vault::{Tau, Vault};
+
+/// Items of one panel, with their texts: stays in memory.
+pub(super) struct ItemPanel<'a> {
+    name: PanelName,
+    context: Option<&'a Tau>,
+    pub(super) items: &'a [Item],
+}
+
+/// How many items of each suite an edit or evaluation is measured on; a promotion gets them all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SuiteSizes {
+    pub(super) retention: usize,
+    pub(super) refusals: usize,
+}
+
+impl<'a> ItemPanel<'a> {
+    /// The panels of a purpose, contexts first, in the order claimed.
+    pub(super) fn of(
+        vault: &'a Vault,
+        purpose: AuditPurpose,
+        contexts: &[Digest],
+        sizes: SuiteSizes,
+    ) -> Vec<Self> {
+        let known = contexts.iter().filter_map(|context| vault.tau(context));
+        let mut panels: Vec<Self> = known.flat_map(|tau| of_context(tau, purpose)).collect();
+        let sizes = match purpose {
+            AuditPurpose::Promotion => SuiteSizes { retention: usize::MAX, refusals: usize::MAX },
+            AuditPurpose::Edit | AuditPurpose::Evaluation => sizes,
+        };
+        let suite = |name, items: &'a [Item], size: usize| Self {
+            name,
+            context: None,
+            items: &items[..size.min(items.len())],
+        };
+        panels.push(suite(PanelName::Retention, &vault.retention.items, sizes.retention));
+        panels.push(suite(PanelName::ProtectedOthers, &vault.refusals.items, sizes.refusals));
+        panels
+    }
+
+    fn with_base(&self, base: Vec<Outcome>) -> Panel {
+        Panel {
+            name: self.name,
+            context_digest: self.context.map(|tau| tau.context_digest),
+            context_id: self.context.map(|tau| tau.context_id.clone()),
+            items: self.items.iter().map(|item| item.id.clone()).collect(),
+            kinds: self.items.iter().map(|item| item.kind).collect(),
+            base,
+        }
+    }
+}
+
+fn of_context(tau: &Tau, purpose: AuditPurpose) -> Vec<ItemPanel<'_>> {
+    let panel = |name, items| ItemPanel { name, context: Some(tau), items };
+    let reward = panel(PanelName::TauReward, tau.reward.as_slice());
+    let confirmation = panel(PanelName::TauConfirmation, tau.confirmation.as_slice());
+    let own = panel(PanelName::ProtectedOwn, tau.protected.as_slice());
+    match purpose {
+        AuditPurpose::Edit => vec![reward, own],
+        AuditPurpose::Promotion => vec![confirmation, own],
+        AuditPurpose::Evaluation => vec![reward, confirmation, own],
+    }
+}
+
+/// Scores base and adapters on all panels in one call; the base only where it is not cached.
+/// Returns the panels and, per adapter, its outcomes per panel.
+pub(super) fn measure<M: Measurer>(
+    measurer: &mut M,
+    cache: &BaseCache,
+    panels: &[ItemPanel<'_>],
+    adapters: &[M::Adapter],
+) -> Result<(Vec<Panel>, Vec<Vec<Vec<Outcome>>>), AuditError> {
+    let cached: Vec<Option<Vec<Outcome>>> =
+        panels.iter().map(|panel| cache.get(panel.items)).collect();
+    let fresh =
+        panels.iter().zip(&cached).filter(|(_, cached)| cached.is_none()).map(|(panel, _)| panel);
+    let mut wanted: Vec<Wanted<'_>> = fresh.flat_map(|panel| ask(None, panel)).collect();
+    for adapter in 0..adapters.len() {
+        wanted.extend(panels.iter().flat_map(|panel| ask(Some(adapter), panel)));
+    }
+    let scored = measurer.score(adapters, &wanted)?;
+    if scored.len() != wanted.len() {
+        return Err(crate::measure::MeasureError("not one outcome per item".to_owned()).into());
+    }
+    let mut scored = scored.into_iter();
+    let mut take = |panel: &ItemPanel<'_>| -> Vec<Outcome> {
+        scored.by_ref().take(panel.items.len()).collect()
+    };
+    let mut with_base = Vec::new();
+    for (panel, cached) in panels.iter().zip(cached) {
+        let base = cached.unwrap_or_else(|| {
+            let base = take(panel);
+            cache.put(panel.items, &base);
+            base
+        });
+        with_base.push(panel.with_base(base));
+    }
+    let outcomes = (0..adapters.len()).map(|_| panels.iter().map(&mut take).collect()).collect();
+    Ok((with_base, outcomes))
+}
+
+fn ask<'a>(
+    adapter: Option<usize>,
+    panel: &ItemPanel<'a>,
+) -> impl Iterator<Item = Wanted<'a>> + use<'a> {
+    panel.items.iter().map(move |item| Wanted { adapter, item })
+}

@@ -1,0 +1,336 @@
+use std::sync::atomic::Ordering;
+
+use seal_protocol::{AuditPurpose, Decision, UnixSeconds, Verdict, VerdictKind};
+use seal_trust::{Expectation, Limits, check_verdict};
+
+use crate::testing::*;
+
+use Decision::{Accept, Measured, NotSelected, Reject};
+
+fn leaking() -> Skill {
+    Skill { tau: 5, nats: 4.0, leaks: true, ..Skill::default() }
+}
+
+/// Judges one group in a fresh world: the decisions and their reasons.
+fn judged(skills: &[Skill]) -> Vec<(Decision, Vec<String>)> {
+    let world = World::new();
+    world.auditor().audit(world.group(AuditPurpose::Edit, 0, skills)).unwrap();
+    attempts(&world)
+}
+
+fn reasons(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn a_good_edit_gets_a_verdict_that_verifies_and_binds_everything() {
+    let world = World::new();
+    let submission = world.group(AuditPurpose::Edit, 0, &[Skill::default()]);
+    let (edit, request) = (edit_digest(&submission.edits[0]), submission.request.clone());
+    let audited = world.auditor().audit(submission).unwrap();
+    let envelope = audited.verdict.expect("accepted");
+    let expected = Expectation {
+        request_digest: Some(seal_trust::payload_digest(&request).unwrap()),
+        edit_digests: Some(&[edit]),
+        context_digests: Some(&[context(0)]),
+        ..Expectation::of(VerdictKind::Edit)
+    };
+    let verified = check_verdict(&world.root, &envelope, &expected, NOW).unwrap();
+    let verdict: Verdict = verified.statement.predicate;
+    assert_eq!((verdict.sequence, verdict.attempt, verdict.prev_verdict_digest), (1, 1, None));
+    assert_eq!(verified.statement.subject.len(), 2);
+    let checkpoint = world.root.verify_checkpoint(&audited.checkpoint, ORIGIN, NOW).unwrap();
+    assert_eq!(checkpoint.size, 2);
+}
+
+#[test]
+fn of_a_group_the_best_that_passes_is_accepted_and_every_attempt_is_recorded() {
+    let (best, fair, null) = (
+        Skill::default(),
+        Skill { tau: 2, ..Skill::default() },
+        Skill { tau: 0, nats: -1.0, ..Skill::default() },
+    );
+    let judged = judged(&[fair, leaking(), best, null]);
+    let decisions: Vec<Decision> = judged.iter().map(|(decision, _)| *decision).collect();
+    assert_eq!(decisions, [NotSelected, Reject, Accept, Reject]);
+    assert_eq!(judged[1].1, ["protected.own-entity", "protected.own-entity.drop"]);
+    assert_eq!(judged[3].1, ["tau.no-gain", "tau.not-proven"]);
+}
+
+#[test]
+fn an_adapter_that_yields_no_number_is_rejected_and_harms_no_other() {
+    let judged = judged(&[Skill { broken: true, ..Skill::default() }, Skill::default()]);
+    assert_eq!(judged[0], (Reject, reasons(&["tau.not-measured"])));
+    assert_eq!(judged[1].0, Accept);
+}
+
+#[test]
+fn the_same_request_again_gets_the_stored_reply_and_no_second_row() {
+    let world = World::new();
+    let submission = world.group(AuditPurpose::Edit, 0, &[Skill::default()]);
+    let first = world.auditor().audit(submission.clone()).unwrap();
+    // After a restart, too.
+    let mut again = world.auditor();
+    world.clock.set(UnixSeconds(NOW.0 + 500));
+    assert_eq!(again.audit(submission.clone()).unwrap(), first);
+    assert_eq!(again.audit(submission).unwrap(), first);
+    assert_eq!(rows(&world).len(), 2);
+}
+
+#[test]
+fn a_nonce_serves_one_request() {
+    let world = World::new();
+    let mut auditor = world.auditor();
+    let edit = world.edit(0, "line");
+    let candidate = |skill| world.candidate(&[0], &[&edit], skill);
+    let first = world.request(AuditPurpose::Edit, vec![candidate(Skill::default())]);
+    let mut second = world.request(AuditPurpose::Edit, vec![candidate(leaking())]);
+    second.nonce = first.nonce.clone();
+    auditor.audit(world.submission(first, vec![edit.clone()])).unwrap();
+    assert_eq!(code(auditor.audit(world.submission(second, vec![edit.clone()]))), "nonce_used");
+}
+
+#[test]
+fn adapter_bytes_changed_after_the_upload_are_rejected_by_name() {
+    let world = World::new();
+    let submission = world.group(AuditPurpose::Edit, 0, &[Skill::default()]);
+    let tensors = std::fs::read_dir(world.state().join("adapters")).unwrap();
+    let tensors = tensors
+        .map(|entry| entry.unwrap().path())
+        .max_by_key(|path| path.metadata().unwrap().len())
+        .unwrap();
+    let mut bytes = std::fs::read(&tensors).unwrap();
+    bytes[3] ^= 1;
+    std::fs::write(&tensors, bytes).unwrap();
+    let audited = world.auditor().audit(submission).unwrap();
+    assert_eq!(audited.verdict, None);
+    assert_eq!(attempts(&world), [(Reject, reasons(&["bytes.digest"]))]);
+}
+
+#[test]
+fn files_that_were_never_uploaded_are_asked_for_and_not_judged() {
+    let world = World::new();
+    let submission = world.group(AuditPurpose::Edit, 0, &[Skill::default()]);
+    std::fs::remove_dir_all(world.state().join("adapters")).unwrap();
+    let mut auditor = world.auditor();
+    assert_eq!(code(auditor.audit(submission.clone())), "adapter_file_missing");
+    // Once they are there, the same request is judged.
+    world.candidate(&[0], &[&submission.edits[0]], Skill::default());
+    assert!(auditor.audit(submission).unwrap().verdict.is_some());
+}
+
+#[test]
+fn bytes_that_are_no_adapter_are_rejected_by_name() {
+    let world = World::new();
+    let edit = world.edit(0, "line");
+    let mut candidate = world.candidate(&[0], &[&edit], Skill::default());
+    candidate.files[1].sha256 = world.uploads().put(b"not an adapter").unwrap();
+    candidate.files[1].size_bytes = 14;
+    let mut short = candidate.clone();
+    short.files[1].size_bytes = 13;
+    let request = world.request(AuditPurpose::Edit, vec![candidate, short]);
+    world.auditor().audit(world.submission(request, vec![edit])).unwrap();
+    assert_eq!(
+        attempts(&world),
+        [(Reject, reasons(&["bytes.adapter-format"])), (Reject, reasons(&["bytes.size"]))]
+    );
+}
+
+#[test]
+fn an_edit_that_no_teacher_of_the_trust_root_signed_is_rejected() {
+    let world = World::new();
+    let stranger = seal_trust::SigningKey::from_seed([77; 32]);
+    for author in [&stranger, &world.keys.student, &world.keys.auditor] {
+        let edit = world.edit_by(author, 0, "line");
+        let candidate = world.candidate(&[0], &[&edit], Skill::default());
+        let request = world.request(AuditPurpose::Edit, vec![candidate]);
+        let audited = world.auditor().audit(world.submission(request, vec![edit])).unwrap();
+        assert_eq!(audited.verdict, None);
+        assert_eq!(
+            attempts(&world).pop().unwrap(),
+            (Reject, reasons(&["provenance.edit-unverified"]))
+        );
+    }
+}
+
+#[test]
+fn a_request_that_no_student_signed_leaves_no_trace() {
+    let world = World::new();
+    let mut auditor = world.auditor();
+    let mut forged = world.group(AuditPurpose::Edit, 0, &[Skill::default()]);
+    forged.request = forged.edits[0].clone();
+    assert_eq!(code(auditor.audit(forged)), "signer_wrong_role");
+    let mut tampered = world.group(AuditPurpose::Edit, 0, &[Skill::default()]);
+    tampered.request.payload = tampered.request.payload.replacen('e', "f", 1);
+    auditor.audit(tampered).unwrap_err();
+    assert_eq!(rows(&world).len(), 1, "genesis alone");
+}
+
+#[test]
+fn another_base_another_context_and_an_unknown_one_are_rejected_by_name() {
+    let world = World::new();
+    let mut auditor = world.auditor();
+    let edit = world.edit(0, "line");
+    let mut wrong_base = world.candidate(&[0], &[&edit], Skill::default());
+    wrong_base.base_model_digest = context(9);
+    let mut wrong_tokenizer = world.candidate(&[0], &[&edit], Skill::default());
+    wrong_tokenizer.tokenizer_digest = context(9);
+    let wrong_context = world.candidate(&[1], &[&edit], Skill::default());
+    let strange = world.edit(99, "line");
+    let unknown = world.candidate(&[99], &[&strange], Skill::default());
+    for (candidate, edit, rule) in [
+        (wrong_base, &edit, "provenance.base-model"),
+        (wrong_tokenizer, &edit, "provenance.tokenizer"),
+        (wrong_context, &edit, "provenance.edit-context"),
+        (unknown, &strange, "provenance.unknown-context"),
+    ] {
+        world.candidate(&[0], &[edit], Skill::default());
+        let request = world.request(AuditPurpose::Edit, vec![candidate]);
+        assert_eq!(
+            auditor.audit(world.submission(request, vec![edit.clone()])).unwrap().verdict,
+            None
+        );
+        assert_eq!(attempts(&world).pop().unwrap(), (Reject, reasons(&[rule])));
+    }
+}
+
+#[test]
+fn an_edit_that_repeats_tau_is_rejected_whatever_it_earns() {
+    let world = World::new();
+    let edit = world.edit(0, "what is r0 ? of context 0 answer r0");
+    let candidate = world.candidate(&[0], &[&edit], Skill::default());
+    let request = world.request(AuditPurpose::Edit, vec![candidate]);
+    world.auditor().audit(world.submission(request, vec![edit])).unwrap();
+    assert_eq!(attempts(&world), [(Reject, reasons(&["text.tau-overlap"]))]);
+}
+
+#[test]
+fn a_promotion_rests_on_accepted_edits_and_on_the_confirmation_split() {
+    let world = World::new();
+    let mut auditor = world.auditor();
+    let groups = [0, 1].map(|at| world.group(AuditPurpose::Edit, at, &[Skill::default()]));
+    let edits: Vec<_> = groups.iter().map(|group| group.edits[0].clone()).collect();
+    let promotion = || {
+        let candidate = world.candidate(
+            &[0, 1],
+            &[&edits[0], &edits[1]],
+            Skill { nats: 2.5, ..Skill::default() },
+        );
+        world.submission(world.request(AuditPurpose::Promotion, vec![candidate]), edits.clone())
+    };
+    assert_eq!(auditor.audit(promotion()).unwrap().verdict, None);
+    assert_eq!(attempts(&world), [(Reject, reasons(&["provenance.edit-not-accepted"]))]);
+    for group in groups {
+        assert!(auditor.audit(group).unwrap().verdict.is_some());
+    }
+    let verdict = auditor.audit(promotion()).unwrap().verdict.expect("promoted");
+    let expected = Expectation::of(VerdictKind::Promotion);
+    let verdict = check_verdict(&world.root, &verdict, &expected, NOW).unwrap().statement.predicate;
+    assert_eq!(verdict.sequence, 3);
+    assert!(verdict.prev_verdict_digest.is_some());
+}
+
+#[test]
+fn an_evaluation_is_recorded_and_never_signed_and_its_tensors_are_forgotten() {
+    let world = World::new();
+    let submission = world.group(AuditPurpose::Evaluation, 0, &[Skill::default()]);
+    let audited = world.auditor().audit(submission).unwrap();
+    assert_eq!(audited.verdict, None);
+    assert_eq!(attempts(&world), [(Measured, Vec::new())]);
+    let kept = std::fs::read_dir(world.state().join("adapters")).unwrap().count();
+    assert_eq!(kept, 1, "the config, which other candidates share");
+}
+
+#[test]
+fn an_adapter_that_a_verdict_covers_stays_when_it_is_evaluated_later() {
+    let world = World::new();
+    let mut auditor = world.auditor();
+    assert!(
+        auditor
+            .audit(world.group(AuditPurpose::Edit, 0, &[Skill::default()]))
+            .unwrap()
+            .verdict
+            .is_some()
+    );
+    auditor.audit(world.group(AuditPurpose::Evaluation, 1, &[Skill::default()])).unwrap();
+    let kept = std::fs::read_dir(world.state().join("adapters")).unwrap().count();
+    assert_eq!(kept, 2);
+}
+
+#[test]
+fn the_base_is_scored_once_per_context_and_an_altered_cache_is_not_believed() {
+    let world = World::new();
+    let asked = || world.base_asked.load(Ordering::SeqCst);
+    let mut auditor = world.auditor();
+    auditor.audit(world.group(AuditPurpose::Edit, 0, &[Skill::default()])).unwrap();
+    let first = asked();
+    assert!(first > 0);
+    auditor.audit(world.group(AuditPurpose::Edit, 0, &[leaking()])).unwrap();
+    assert_eq!(asked(), first);
+    let db = rusqlite::Connection::open(world.state().join("base-outcomes.sqlite")).unwrap();
+    let change = "UPDATE base_outcomes SET body = CAST(replace(CAST(body AS TEXT), 'false', 'true') AS BLOB)";
+    assert!(db.execute(change, []).unwrap() > 0);
+    auditor.audit(world.group(AuditPurpose::Edit, 0, &[Skill::default(), leaking()])).unwrap();
+    assert_eq!(asked(), 2 * first);
+}
+
+#[test]
+fn a_spent_budget_ends_the_questions_to_a_tau() {
+    let world = World::with_limits(Limits { tau_query_budget: 2, ..Limits::default() });
+    let mut auditor = world.auditor();
+    for _ in 0..3 {
+        auditor.audit(world.group(AuditPurpose::Edit, 0, &[leaking()])).unwrap();
+    }
+    let (decision, reasons) = attempts(&world).pop().unwrap();
+    assert_eq!((decision, reasons), (Reject, vec!["tau.budget-spent".to_owned()]));
+    auditor.audit(world.group(AuditPurpose::Edit, 1, &[Skill::default()])).unwrap();
+    assert_eq!(attempts(&world).pop().unwrap().0, Accept, "other contexts have their own");
+}
+
+#[test]
+fn a_clock_that_went_back_signs_nothing() {
+    let world = World::new();
+    let mut auditor = world.auditor();
+    world.clock.set(UnixSeconds(NOW.0 - 3600));
+    let submission = world.group(AuditPurpose::Edit, 0, &[Skill::default()]);
+    assert_eq!(code(auditor.audit(submission.clone())), "clock_went_back");
+    assert_eq!(rows(&world).len(), 1);
+    world.clock.set(NOW);
+    assert!(auditor.audit(submission).unwrap().verdict.is_some());
+}
+
+#[test]
+fn an_expired_trust_root_signs_nothing() {
+    let world = World::new();
+    let mut auditor = world.auditor();
+    world.clock.set(world.root.root().expires);
+    let submission = world.group(AuditPurpose::Edit, 0, &[Skill::default()]);
+    assert_eq!(code(auditor.audit(submission)), "trust_root_expired");
+}
+
+#[test]
+fn requests_that_cannot_be_judged_say_why() {
+    let world = World::new();
+    let mut auditor = world.auditor();
+    let edit = world.edit(0, "line");
+    let candidate = world.candidate(&[0], &[&edit], Skill::default());
+    let other = world.candidate(&[1], &[&edit], Skill::default());
+    let mut renamed = candidate.clone();
+    renamed.files[1].name = "../adapter_model.safetensors".to_owned();
+    let mut unsorted = candidate.clone();
+    unsorted.context_digests = vec![context(0), context(0)];
+    let cases = [
+        (AuditPurpose::Edit, vec![]),
+        (AuditPurpose::Edit, vec![candidate.clone(), other]),
+        (AuditPurpose::Edit, vec![renamed]),
+        (AuditPurpose::Edit, vec![unsorted]),
+        (AuditPurpose::Promotion, vec![candidate.clone(), candidate]),
+    ];
+    for (purpose, candidates) in cases {
+        let request = world.request(purpose, candidates);
+        assert_eq!(
+            code(auditor.audit(world.submission(request, vec![edit.clone()]))),
+            "request_malformed"
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! `auditor.toml`. Relative paths are taken from the file's own folder.
+
+use std::path::{Path, PathBuf};
+
+use seal_protocol::Digest;
+use seal_service::config::ConfigError;
+use seal_service::confine::Profile;
+use seal_service::endpoint::Endpoint;
+use serde::Deserialize;
+
+use crate::gate::GateSettings;
+
+/// All settings of the auditor.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditorConfig {
+    /// Where it listens. It connects to nothing.
+    pub endpoint: Endpoint,
+    /// Its own folder: ledger, verdicts, annexes, adapters under audit.
+    pub state: PathBuf,
+    /// Folder of the base model.
+    pub base_model: PathBuf,
+    /// Its private key, for verdicts.
+    pub key: PathBuf,
+    /// The ledger's private key, for checkpoints.
+    pub ledger_key: PathBuf,
+    /// Name of the ledger in its checkpoints.
+    #[serde(default = "default_origin")]
+    pub ledger_origin: String,
+    /// End when the process that started this one does.
+    #[serde(default)]
+    pub exit_with_parent: bool,
+    /// The trust root's file.
+    pub trust_root: PathBuf,
+    /// SHA-256 of the trust root's file; absent: the file is taken as it is.
+    #[serde(default)]
+    pub trust_root_sha256: Option<Digest>,
+    /// How an item is asked; `{question}` stands for its question.
+    pub prompt: String,
+    /// Life of a verdict, in seconds; at most the trust root's limit.
+    pub verdict_ttl_s: u64,
+    /// What only this role may read.
+    pub vault: VaultConfig,
+    /// Levels and limits of the gate, and the selection rule.
+    #[serde(default)]
+    pub gate: GateSettings,
+    /// What the kernel enforces on this process.
+    pub confinement: ConfinementConfig,
+}
+
+/// `[vault]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaultConfig {
+    /// τ of every context.
+    pub tau: PathBuf,
+    /// Suite of knowledge that must survive.
+    pub retention: PathBuf,
+    /// Suite of protected behaviour on entities that no context is about.
+    pub refusals: PathBuf,
+    /// Text rules on edits.
+    pub rules: PathBuf,
+    /// Items of the retention suite, from its start, that an edit is measured on. A promotion is
+    /// measured on all.
+    pub retention_items_per_edit: usize,
+    /// The same for the refusal suite.
+    pub refusal_items_per_edit: usize,
+}
+
+/// `[confinement]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfinementConfig {
+    /// How much of it is required.
+    pub profile: Profile,
+    /// Folder, outside all that this process may touch, of the file that its self-test must fail
+    /// to read.
+    pub decoy_dir: PathBuf,
+    /// Files and folders of others that a self-test must fail to read.
+    #[serde(default)]
+    pub must_not_read: Vec<PathBuf>,
+    /// Endpoints that a self-test must fail to reach.
+    #[serde(default)]
+    pub must_not_connect: Vec<Endpoint>,
+}
+
+/// Name of a ledger that nobody named.
+pub const DEFAULT_ORIGIN: &str = "seal.internal/auditor";
+
+fn default_origin() -> String {
+    DEFAULT_ORIGIN.to_owned()
+}
+
+impl AuditorConfig {
+    /// Reads a config file.
+    ///
+    /// # Errors
+    /// A file that is missing, malformed, or holds an unknown key.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = seal_service::config::load(path)?;
+        config.resolve(path.parent().unwrap_or_else(|| Path::new("")));
+        Ok(config)
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let own = [
+            &mut self.state,
+            &mut self.base_model,
+            &mut self.key,
+            &mut self.ledger_key,
+            &mut self.trust_root,
+            &mut self.vault.tau,
+            &mut self.vault.retention,
+            &mut self.vault.refusals,
+            &mut self.vault.rules,
+            &mut self.confinement.decoy_dir,
+        ];
+        let paths = own.into_iter().chain(&mut self.confinement.must_not_read);
+        paths.for_each(|path| *path = folder.join(&path));
+        let endpoints = std::iter::once(&mut self.endpoint);
+        for endpoint in endpoints.chain(&mut self.confinement.must_not_connect) {
+            if let Endpoint::Unix(path) = endpoint {
+                *path = folder.join(&path);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::{Rules, RulesFile};
+
+    fn folder() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/miniature")
+    }
+
+    #[test]
+    fn the_miniature_config_parses_and_its_paths_start_at_its_folder() {
+        let config = AuditorConfig::load(&folder().join("auditor.toml")).unwrap();
+        assert!(config.state.starts_with(folder()));
+        assert!(config.vault.tau.starts_with(folder()));
+        assert!(matches!(config.endpoint, Endpoint::Unix(path) if path.starts_with(folder())));
+        assert!(config.gate.checked().is_ok());
+    }
+
+    #[test]
+    fn the_miniature_rules_pass_their_own_examples() {
+        let file: RulesFile = seal_service::config::load(&folder().join("rules.toml")).unwrap();
+        assert!(!file.deny.is_empty());
+        Rules::new(file, &[]).unwrap();
+    }
+}

@@ -1,0 +1,120 @@
+//! From a config file to a running daemon.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::Router;
+use seal_protocol::{AuditSubmission, ErrorBody, Role, path};
+use seal_service::clock::{Clock, SystemClock};
+use seal_service::confine::ConfinementPlan;
+use seal_service::daemon::{Built, Context, DaemonSpec};
+use seal_service::http::{Limits, job_route, put_file_route};
+use seal_service::jobs::{Progress, Worker};
+use seal_service::store::ContentStore;
+
+use crate::audit::Auditor;
+use crate::config::AuditorConfig;
+use crate::measure::Measurer;
+use crate::model::ModelMeasurer;
+use crate::start::{self, ADAPTERS, Secrets};
+
+/// Exit code for a config, key or data that cannot be used.
+const BAD_INPUT: u8 = 3;
+/// The one kind of work.
+const AUDIT: &str = "audit";
+
+/// Runs the auditor until it is told to stop. Call it before any thread exists.
+pub fn run(config_path: &Path) -> ExitCode {
+    match prepare(config_path) {
+        Ok((config, secrets)) => serve(config, secrets),
+        Err(error) => {
+            // Logging starts with the daemon, and there is none yet.
+            eprintln!("seal-auditor: {error:#}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+fn prepare(config_path: &Path) -> anyhow::Result<(AuditorConfig, Secrets)> {
+    let config = AuditorConfig::load(config_path)?;
+    let secrets = Secrets::read(&config, SystemClock.now())?;
+    Ok((config, secrets))
+}
+
+fn serve(config: AuditorConfig, secrets: Secrets) -> ExitCode {
+    let spec = DaemonSpec {
+        role: Role::Auditor,
+        version: env!("CARGO_PKG_VERSION"),
+        endpoint: config.endpoint.clone(),
+        state_folder: config.state.clone(),
+        plan: plan(&config),
+        limits: Limits::default(),
+        exit_with_parent: config.exit_with_parent,
+    };
+    seal_service::daemon::run(spec, move |context| build(config, secrets, context))
+}
+
+/// The keys are not in the plan: they were read, and nothing may read them again.
+fn plan(config: &AuditorConfig) -> ConfinementPlan {
+    let vault = &config.vault;
+    let read = [&config.base_model, &vault.tau, &vault.retention, &vault.refusals, &vault.rules];
+    ConfinementPlan {
+        read: read.map(Clone::clone).to_vec(),
+        write: vec![config.state.clone()],
+        profile: config.confinement.profile,
+        decoy_dir: config.confinement.decoy_dir.clone(),
+        must_not_read: config.confinement.must_not_read.clone(),
+        must_not_connect: config.confinement.must_not_connect.clone(),
+    }
+}
+
+fn build(
+    config: AuditorConfig,
+    secrets: Secrets,
+    context: &Context,
+) -> anyhow::Result<Built<Auditor<ModelMeasurer>>> {
+    let uploads = Arc::new(ContentStore::new(config.state.join(ADAPTERS))?);
+    let worker = start::auditor(config, secrets, context)?;
+    Ok(Built {
+        router: router(context, uploads),
+        base_model_digest: worker.base_model_digest(),
+        worker,
+    })
+}
+
+fn router(context: &Context, uploads: Arc<ContentStore>) -> Router {
+    let limits = &context.limits;
+    let audits = job_route::<AuditSubmission>(path::AUDITS, AUDIT, &context.jobs, limits.job_bytes);
+    audits.merge(put_file_route(path::ADAPTER_FILE, uploads, limits.file_bytes))
+}
+
+impl<M: Measurer> Worker for Auditor<M> {
+    fn run(
+        &mut self,
+        kind: &str,
+        body: &[u8],
+        progress: &Progress,
+    ) -> Result<serde_json::Value, ErrorBody> {
+        if kind != AUDIT {
+            return Err(refusal(
+                "unknown_work",
+                format!("the auditor does no work of kind `{kind}`"),
+            ));
+        }
+        let submission: AuditSubmission = serde_json::from_slice(body).map_err(|error| {
+            refusal("bad_request", format!("the request body does not read: {error}"))
+        })?;
+        progress.set(0, 1);
+        let audited = self.audit(submission).map_err(|error| {
+            tracing::warn!(error = %error, "an audit gave no answer");
+            error.to_body()
+        })?;
+        progress.set(1, 1);
+        serde_json::to_value(audited).map_err(|error| refusal("internal", error.to_string()))
+    }
+}
+
+fn refusal(code: &str, message: String) -> ErrorBody {
+    ErrorBody { code: code.to_owned(), message }
+}

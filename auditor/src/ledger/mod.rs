@@ -1,0 +1,22 @@
+//! The ledger: every attempt, in order, under a signed checkpoint.
+//!
+//! Rows are canonical JSON in SQLite; an RFC 6962 tree over them is the commitment; a checkpoint
+//! signed by the ledger's key is the claim.
+//!
+//! **Invariant:** reply, rows, verdict, sequence number and checkpoint of a group are one transaction.
+//! **Invariant:** a row is never changed or removed; a ledger whose rows do not yield its checkpoint
+//! is not opened.
+//! **Absent:** deciding what a row says.
+
+mod group;
+mod known;
+mod schema;
+mod store;
+mod view;
+
+pub use group::{Artefact, ArtefactKind, Head, NewGroup};
+pub use store::{Ledger, LedgerError, LedgerKey};
+pub use view::{CHECKPOINT_FILE, LEDGER_FILE, file_of};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! The one thing the worker needs of a model: load an adapter, score items.
+//!
+//! A trait, so that decisions can be tested without weights. The real one is in `model`.
+
+use std::path::Path;
+
+use seal_protocol::Digest;
+
+use crate::gate::Outcome;
+use crate::items::Item;
+
+/// One question to one model.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Index of the adapter; `None` for the base.
+    pub adapter: Option<usize>,
+    /// What to ask.
+    pub item: &'a Item,
+}
+
+/// Nothing was measured. The verdict is absent then, not "reject".
+#[derive(Debug, thiserror::Error)]
+#[error("the measurement failed: {0}")]
+pub struct MeasureError(pub String);
+
+/// Loads adapters and scores items under base and adapters.
+pub trait Measurer {
+    /// A loaded adapter.
+    type Adapter;
+
+    /// Digest of the base that is loaded.
+    fn base_model_digest(&self) -> Digest;
+
+    /// Digest of its tokenizer.
+    fn tokenizer_digest(&self) -> Digest;
+
+    /// Loads the adapter in `folder`: `adapter_config.json` and `adapter_model.safetensors`, bytes
+    /// already checked against their digests.
+    ///
+    /// # Errors
+    /// A file that is no adapter for this base, in words for the log.
+    fn load(&mut self, folder: &Path) -> Result<Self::Adapter, String>;
+
+    /// One outcome per wanted item, in order. All of one group come in one call, so that base and
+    /// candidates are measured under the same conditions.
+    ///
+    /// # Errors
+    /// The model failed as a whole. A single number that is none is an outcome without it.
+    fn score(
+        &mut self,
+        adapters: &[Self::Adapter],
+        wanted: &[Wanted<'_>],
+    ) -> Result<Vec<Outcome>, MeasureError>;
+}

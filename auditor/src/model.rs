@@ -1,0 +1,156 @@
+//! The measurer over real weights: teacher-forced scores under base and adapters.
+//!
+//! **Invariant:** an adapter whose output is no number spoils its own outcomes and nobody else's.
+
+use std::path::Path;
+
+use candle_core::Device;
+use seal_model::{
+    Adapter, Decoder, ItemScore, ModelError, ScoreItem, Tokenizer, folder_digest, score,
+};
+use seal_protocol::{Digest, Micro};
+use seal_trust::sha256_file;
+
+use crate::gate::Outcome;
+use crate::items::Item;
+use crate::measure::{MeasureError, Measurer, Wanted};
+
+/// Where the question goes in the prompt template.
+pub const QUESTION: &str = "{question}";
+
+/// The base model with its tokenizer and the prompt that asks an item.
+pub struct ModelMeasurer {
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    bos: u32,
+    prompt: String,
+    base_model_digest: Digest,
+    tokenizer_digest: Digest,
+}
+
+impl ModelMeasurer {
+    /// Loads the model folder `base` and hashes what it loaded.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged; a tokenizer without a token that begins a text.
+    pub fn load(base: &Path, prompt: &str) -> Result<Self, ModelError> {
+        let tokenizer_file = base.join("tokenizer.json");
+        let unreadable = |source| ModelError::File { path: tokenizer_file.clone(), source };
+        let tokenizer_digest = sha256_file(&tokenizer_file).map_err(unreadable)?;
+        let tokenizer = Tokenizer::load(base)?;
+        let bos = tokenizer.bos().ok_or_else(|| no_bos(base))?;
+        Ok(Self {
+            decoder: Decoder::load(base, &Device::Cpu)?,
+            tokenizer,
+            bos,
+            prompt: prompt.to_owned(),
+            base_model_digest: Digest::from_bytes(folder_digest(base)?),
+            tokenizer_digest,
+        })
+    }
+
+    /// Refuses items that this model cannot be asked.
+    ///
+    /// # Errors
+    /// The first item, by id, whose question or answer has no tokens or too many.
+    pub fn check<'a>(&self, items: impl IntoIterator<Item = &'a Item>) -> Result<(), ModelError> {
+        let longest = self.decoder.config().max_position_embeddings;
+        for item in items {
+            let asked = self.ask(None, item)?;
+            let tokens = asked.prompt.len() + asked.answer.len();
+            if asked.answer.is_empty() || tokens > longest {
+                let problem = format!(
+                    "item `{}` has {tokens} tokens, its answer {}: give it an answer and at most {longest} tokens",
+                    item.id,
+                    asked.answer.len()
+                );
+                return Err(ModelError::Input(problem));
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&self, adapter: Option<usize>, item: &Item) -> Result<ScoreItem, ModelError> {
+        let mut prompt = vec![self.bos];
+        prompt.extend(self.tokenizer.encode(&self.prompt.replace(QUESTION, &item.question))?);
+        let answer = self.tokenizer.encode(&item.answer)?;
+        Ok(ScoreItem { adapter, prompt, answer })
+    }
+
+    /// Each model by itself, so that the one that fails is known. The base must not.
+    fn score_apart(
+        &self,
+        adapters: &[&Adapter],
+        items: &[ScoreItem],
+    ) -> Result<Vec<Outcome>, ModelError> {
+        let mut outcomes = vec![NOT_MEASURED; items.len()];
+        for adapter in std::iter::once(None).chain((0..adapters.len()).map(Some)) {
+            let of_it = |(at, item): (usize, &ScoreItem)| {
+                (item.adapter == adapter).then(|| (at, item.clone()))
+            };
+            let (at, items): (Vec<usize>, Vec<ScoreItem>) =
+                items.iter().enumerate().filter_map(of_it).unzip();
+            match score(&self.decoder, adapters, &items) {
+                Ok(scores) => {
+                    at.into_iter().zip(scores).for_each(|(at, score)| outcomes[at] = outcome(score))
+                }
+                Err(ModelError::NotFinite { .. }) if adapter.is_some() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+/// An outcome that no stage of the gate passes.
+const NOT_MEASURED: Outcome = Outcome { exact: false, empty: false, log_prob: None };
+
+impl Measurer for ModelMeasurer {
+    type Adapter = Adapter;
+
+    fn base_model_digest(&self) -> Digest {
+        self.base_model_digest
+    }
+
+    fn tokenizer_digest(&self) -> Digest {
+        self.tokenizer_digest
+    }
+
+    fn load(&mut self, folder: &Path) -> Result<Adapter, String> {
+        Adapter::load_peft(folder, self.decoder.config()).map_err(|error| error.to_string())
+    }
+
+    fn score(
+        &mut self,
+        adapters: &[Adapter],
+        wanted: &[Wanted<'_>],
+    ) -> Result<Vec<Outcome>, MeasureError> {
+        let adapters: Vec<&Adapter> = adapters.iter().collect();
+        let asked: Result<Vec<ScoreItem>, ModelError> =
+            wanted.iter().map(|wanted| self.ask(wanted.adapter, wanted.item)).collect();
+        let scored = asked.and_then(|items| match score(&self.decoder, &adapters, &items) {
+            Ok(scores) => Ok(scores.into_iter().map(outcome).collect()),
+            Err(ModelError::NotFinite { .. }) => self.score_apart(&adapters, &items),
+            Err(error) => Err(error),
+        });
+        scored.map_err(|error| MeasureError(error.to_string()))
+    }
+}
+
+fn outcome(score: ItemScore) -> Outcome {
+    let nats = score.log_prob_nats_per_token;
+    Outcome {
+        exact: score.exact,
+        empty: score.empty,
+        log_prob: nats.is_finite().then(|| Micro::from_f64(nats)),
+    }
+}
+
+fn no_bos(base: &Path) -> ModelError {
+    ModelError::Tokenizer {
+        path: base.join("tokenizer.json"),
+        problem:
+            "there is no token that begins a text; set `bos_token_id` in generation_config.json"
+                .to_owned(),
+    }
+}

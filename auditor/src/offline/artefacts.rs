@@ -1,0 +1,93 @@
+//! Requests, edits and annexes: file, database and name agree, and signatures hold.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use seal_protocol::{AuditRequest, SelfEdit, UnixSeconds};
+use seal_trust::{TrustedRoot, digest_of, sha256};
+
+use super::database::Database;
+use super::{Finding, envelope, read};
+use crate::ledger::{Artefact, ArtefactKind, file_of};
+
+pub(super) fn verify(
+    state: &Path,
+    database: &Database,
+    root: &TrustedRoot,
+    now: UnixSeconds,
+) -> Result<(), Finding> {
+    for artefact in &database.artefacts {
+        let path = file_of(state, artefact.kind, &artefact.digest);
+        let bytes = read(&path)?;
+        check(&path, artefact.kind, artefact, &bytes, root, now)?;
+        if bytes != artefact.body {
+            return Err(Finding::new(
+                &database.path,
+                format!("its copy of `{}` was changed", path.display()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The file's own bytes, against its name and its author.
+fn check(
+    path: &Path,
+    kind: ArtefactKind,
+    artefact: &Artefact,
+    bytes: &[u8],
+    root: &TrustedRoot,
+    now: UnixSeconds,
+) -> Result<(), Finding> {
+    let refuse = |what: String| Finding::new(path, what);
+    let found = match kind {
+        ArtefactKind::Annex => sha256(bytes),
+        ArtefactKind::Request => {
+            let verified = root.verify::<AuditRequest>(&envelope(path, bytes)?, now);
+            verified.map_err(|error| refuse(error.to_string()))?.payload_digest
+        }
+        ArtefactKind::Edit => {
+            let verified = root.verify::<SelfEdit>(&envelope(path, bytes)?, now);
+            let edit = verified.map_err(|error| refuse(error.to_string()))?.statement.predicate;
+            digest_of(&edit).map_err(|error| refuse(error.to_string()))?
+        }
+        ArtefactKind::Verdict => return Err(refuse("a verdict among the artefacts".to_owned())),
+    };
+    if found == artefact.digest {
+        Ok(())
+    } else {
+        Err(refuse("its content is not what its name says".to_owned()))
+    }
+}
+
+/// No folder holds more than the ledger says.
+pub(super) fn verify_complete(state: &Path, database: &Database) -> Result<(), Finding> {
+    ArtefactKind::ALL.into_iter().try_for_each(|kind| refuse_strangers(state, kind, database))
+}
+
+/// A file that the ledger does not know proves nothing and may mislead.
+fn refuse_strangers(state: &Path, kind: ArtefactKind, database: &Database) -> Result<(), Finding> {
+    let verdicts = database
+        .verdicts
+        .iter()
+        .filter(|_| kind == ArtefactKind::Verdict)
+        .map(|verdict| verdict.payload_digest);
+    let others = database
+        .artefacts
+        .iter()
+        .filter(|artefact| artefact.kind == kind)
+        .map(|artefact| artefact.digest);
+    let known: BTreeSet<String> =
+        verdicts.chain(others).map(|digest| format!("{digest}.json")).collect();
+    let folder = state.join(kind.folder());
+    let listed = std::fs::read_dir(&folder)
+        .map_err(|error| Finding::new(&folder, format!("it cannot be read: {error}")))?;
+    for entry in listed {
+        let name = entry.map_err(|error| Finding::new(&folder, error))?.file_name();
+        let unfinished = name.to_string_lossy().starts_with(".tmp-");
+        if !unfinished && !known.contains(name.to_string_lossy().as_ref()) {
+            return Err(Finding::new(folder.join(name), "the ledger does not know this file"));
+        }
+    }
+    Ok(())
+}

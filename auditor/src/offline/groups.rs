@@ -1,0 +1,148 @@
+//! Groups: the rows of a request, its annex judged again, its stored reply.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use seal_protocol::{Attempt, AuditRequest, Audited, Candidate, Digest, LedgerEvent, Statement};
+use seal_trust::{canonical_json, payload_bytes};
+
+use super::database::{Database, StoredReply};
+use super::rows::LedgerRows;
+use super::{Annex, Finding, annex, envelope};
+use crate::ledger::{ArtefactKind, file_of};
+
+/// An edit that did not verify was not kept.
+const EDIT_NOT_KEPT: &str = "provenance.edit-unverified";
+
+pub(super) fn verify(
+    state: &Path,
+    database: &Database,
+    ledger: &LedgerRows,
+) -> Result<(), Finding> {
+    let groups = by_request(ledger);
+    for (request_digest, attempts) in &groups {
+        let request = request(state, database, request_digest)?;
+        check_request(database, &request, attempts)?;
+        check_annex(state, database, request_digest, attempts)?;
+        attempts.iter().try_for_each(|(index, attempt)| check_edits(database, *index, attempt))?;
+    }
+    if groups.len() != database.inbox.len() {
+        return Err(Finding::new(&database.path, "not every request has its stored reply"));
+    }
+    database.inbox.iter().try_for_each(|reply| check_reply(state, database, reply))
+}
+
+type Attempts<'a> = Vec<(usize, &'a Attempt)>;
+
+fn by_request(ledger: &LedgerRows) -> BTreeMap<Digest, Attempts<'_>> {
+    let mut groups: BTreeMap<Digest, Attempts<'_>> = BTreeMap::new();
+    for (index, entry) in ledger.entries.iter().enumerate() {
+        if let LedgerEvent::Attempt(attempt) = &entry.event {
+            groups.entry(attempt.request_digest).or_default().push((index, attempt));
+        }
+    }
+    groups
+}
+
+/// The request as it was verified among the artefacts.
+fn request(state: &Path, database: &Database, digest: &Digest) -> Result<AuditRequest, Finding> {
+    let path = file_of(state, ArtefactKind::Request, digest);
+    let stored = database.artefact(ArtefactKind::Request, digest);
+    let stored =
+        stored.ok_or_else(|| Finding::new(&path, "the ledger names it, but it is not there"))?;
+    let payload = payload_bytes(&envelope(&path, &stored.body)?)
+        .map_err(|error| Finding::new(&path, error))?;
+    let statement: Statement<AuditRequest> =
+        serde_json::from_slice(&payload).map_err(|error| Finding::new(&path, error))?;
+    Ok(statement.predicate)
+}
+
+fn check_request(
+    database: &Database,
+    request: &AuditRequest,
+    attempts: &Attempts<'_>,
+) -> Result<(), Finding> {
+    let (first, _) = attempts[0];
+    if request.candidates.len() != attempts.len() {
+        return Err(Finding::new(
+            database.row_name(first),
+            "its request has another number of candidates",
+        ));
+    }
+    for ((index, attempt), candidate) in attempts.iter().zip(&request.candidates) {
+        let same_request = attempt.purpose == request.purpose && attempt.stage == request.stage;
+        if !same_request || !is_about(attempt, candidate) {
+            return Err(Finding::new(database.row_name(*index), "its request says something else"));
+        }
+    }
+    Ok(())
+}
+
+fn is_about(attempt: &Attempt, candidate: &Candidate) -> bool {
+    attempt.context_digests == candidate.context_digests
+        && attempt.edit_digests == candidate.edit_digests
+        && attempt.adapter_digest == candidate.adapter_digest()
+}
+
+fn check_annex(
+    state: &Path,
+    database: &Database,
+    request: &Digest,
+    attempts: &Attempts<'_>,
+) -> Result<(), Finding> {
+    let digest = attempts[0].1.metrics_annex_digest;
+    let path = file_of(state, ArtefactKind::Annex, &digest);
+    let annex = annex(state, &digest)?;
+    if annex.request_digest != *request || annex.candidates.len() != attempts.len() {
+        return Err(Finding::new(path, "it is about another request"));
+    }
+    check_rulings(&path, &annex)?;
+    for ((index, attempt), candidate) in attempts.iter().zip(&annex.candidates) {
+        let (ruling, same_annex) = (&candidate.ruling, attempt.metrics_annex_digest == digest);
+        if !same_annex || ruling.decision != attempt.decision || ruling.reasons != attempt.reasons {
+            return Err(Finding::new(database.row_name(*index), "its annex says something else"));
+        }
+    }
+    Ok(())
+}
+
+/// The decisions follow from the measurements.
+fn check_rulings(path: &Path, annex: &Annex) -> Result<(), Finding> {
+    let recorded = annex.candidates.iter().map(|candidate| &candidate.ruling);
+    match recorded.eq(annex.ruled_again().iter()) {
+        true => Ok(()),
+        false => Err(Finding::new(path, "its decisions do not follow from its measurements")),
+    }
+}
+
+fn check_edits(database: &Database, index: usize, attempt: &Attempt) -> Result<(), Finding> {
+    if attempt.reasons.iter().any(|reason| reason == EDIT_NOT_KEPT) {
+        return Ok(());
+    }
+    let missing = |edit: &&Digest| database.artefact(ArtefactKind::Edit, edit).is_none();
+    match attempt.edit_digests.iter().find(missing) {
+        Some(edit) => {
+            Err(Finding::new(database.row_name(index), format!("its edit {edit} is not there")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_reply(state: &Path, database: &Database, stored: &StoredReply) -> Result<(), Finding> {
+    let at =
+        PathBuf::from(format!("{} reply to {}", database.path.display(), stored.request_digest));
+    let refuse = |what: &str| Finding::new(&at, what);
+    let reply: Audited =
+        serde_json::from_slice(&stored.reply).map_err(|_| refuse("it does not parse"))?;
+    let request = request(state, database, &stored.request_digest)?;
+    let verdict = reply.verdict.as_ref().map(seal_trust::envelope_to_bytes);
+    let known_verdict = verdict
+        .is_none_or(|bytes| database.verdicts.iter().any(|verdict| verdict.envelope == bytes));
+    let known_checkpoint = database.checkpoints.iter().any(|(_, note)| *note == reply.checkpoint);
+    let canonical = canonical_json(&reply).is_ok_and(|bytes| bytes == stored.reply);
+    let fits = reply.request_digest == stored.request_digest && request.nonce == stored.nonce;
+    match known_verdict && known_checkpoint && canonical && fits {
+        true => Ok(()),
+        false => Err(refuse("it is not what the ledger says")),
+    }
+}

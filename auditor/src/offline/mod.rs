@@ -1,0 +1,146 @@
+//! Reading and verifying an auditor's state folder offline, from files alone.
+//!
+//! Root and every verdict are derived again: each row is hashed, each checkpoint recomputed, each
+//! signature checked, each file compared with the digest that names it, each group judged again from
+//! its recorded measurements.
+//!
+//! **Invariant:** nothing in the state folder is written, not even by SQLite: it works on a copy.
+//! **Invariant:** whatever does not fit is named by file, or by ledger row.
+//! **Absent:** measuring again. That needs the model and τ, which only the auditor has.
+
+mod adapters;
+mod artefacts;
+mod database;
+mod groups;
+mod rows;
+mod verdicts;
+
+use std::path::{Path, PathBuf};
+
+use seal_protocol::{Digest, Envelope, LedgerEntry, Statement, UnixSeconds, Verdict};
+use seal_trust::TrustedRoot;
+
+pub use crate::annex::{Annex, CandidateAnnex, PanelSummary};
+pub use crate::gate::{Outcome, Panel, PanelName, Ruling, Stage, StageOutcome, StageRecord};
+use crate::ledger::{ArtefactKind, file_of};
+pub use crate::statistics::Interval;
+use database::Database;
+
+/// Something that does not fit, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {what}", path.display())]
+pub struct Finding {
+    /// The file; for a ledger row, the database with the row's number behind it.
+    pub path: PathBuf,
+    /// What does not fit.
+    pub what: String,
+}
+
+impl Finding {
+    fn new(path: impl Into<PathBuf>, what: impl ToString) -> Self {
+        Self { path: path.into(), what: what.to_string() }
+    }
+}
+
+/// What was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Ledger rows.
+    pub rows: u64,
+    /// Root over them, as the signed checkpoint says and as derived.
+    pub root: Digest,
+    /// Verdicts.
+    pub verdicts: u64,
+    /// Audit requests.
+    pub requests: u64,
+    /// Edits.
+    pub edits: u64,
+    /// Metrics annexes.
+    pub annexes: u64,
+    /// Adapter files.
+    pub adapter_files: u64,
+}
+
+/// Verifies everything that an auditor wrote.
+///
+/// # Errors
+/// The first thing that does not fit: what was touched, by path.
+pub fn verify_state(
+    state: &Path,
+    root: &TrustedRoot,
+    now: UnixSeconds,
+) -> Result<Summary, Finding> {
+    let database = Database::read(state)?;
+    let ledger = rows::verify(state, &database)?;
+    rows::verify_checkpoints(state, &database, &ledger, root, now)?;
+    rows::verify_in_force(state, &ledger, root)?;
+    artefacts::verify(state, &database, root, now)?;
+    verdicts::verify(state, &database, &ledger, root, now)?;
+    artefacts::verify_complete(state, &database)?;
+    groups::verify(state, &database, &ledger)?;
+    let adapter_files = adapters::verify(state, &database)?;
+    let count = |kind: ArtefactKind| {
+        database.artefacts.iter().filter(|artefact| artefact.kind == kind).count() as u64
+    };
+    Ok(Summary {
+        rows: ledger.entries.len() as u64,
+        root: seal_trust::merkle::root(&ledger.leaves),
+        verdicts: database.verdicts.len() as u64,
+        requests: count(ArtefactKind::Request),
+        edits: count(ArtefactKind::Edit),
+        annexes: count(ArtefactKind::Annex),
+        adapter_files,
+    })
+}
+
+/// The ledger's rows, in order; unverified, for showing.
+///
+/// # Errors
+/// A database that is missing or damaged, a row that does not parse.
+pub fn ledger_rows(state: &Path) -> Result<Vec<LedgerEntry>, Finding> {
+    let database = Database::read(state)?;
+    rows::verify(state, &database).map(|ledger| ledger.entries)
+}
+
+/// A metrics annex; its bytes are checked against its name.
+///
+/// # Errors
+/// A file that is missing, was changed, or does not parse.
+pub fn annex(state: &Path, digest: &Digest) -> Result<Annex, Finding> {
+    let path = file_of(state, ArtefactKind::Annex, digest);
+    let bytes = read(&path)?;
+    if seal_trust::sha256(&bytes) != *digest {
+        return Err(Finding::new(path, "its bytes are not those its name says"));
+    }
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Finding::new(path, format!("it does not parse: {error}")))
+}
+
+/// Every verdict with its envelope, oldest first; unverified, for showing.
+///
+/// # Errors
+/// A database that is missing or damaged, an envelope that does not parse.
+pub fn verdicts(state: &Path) -> Result<Vec<(Envelope, Verdict)>, Finding> {
+    let database = Database::read(state)?;
+    let parsed = database.verdicts.iter().map(|stored| {
+        let path = file_of(state, ArtefactKind::Verdict, &stored.payload_digest);
+        let envelope = envelope(&path, &stored.envelope)?;
+        let payload =
+            seal_trust::payload_bytes(&envelope).map_err(|error| Finding::new(&path, error))?;
+        let statement: Statement<Verdict> =
+            serde_json::from_slice(&payload).map_err(|error| Finding::new(&path, error))?;
+        Ok((envelope, statement.predicate))
+    });
+    parsed.collect()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Finding> {
+    std::fs::read(path).map_err(|error| Finding::new(path, format!("it cannot be read: {error}")))
+}
+
+fn envelope(path: &Path, bytes: &[u8]) -> Result<Envelope, Finding> {
+    seal_trust::envelope_from_file_bytes(bytes).map_err(|error| Finding::new(path, error))
+}
+
+#[cfg(test)]
+mod tests;

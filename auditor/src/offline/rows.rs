@@ -1,0 +1,131 @@
+//! Rows, leaves and checkpoints.
+
+use std::path::Path;
+
+use seal_protocol::{Digest, LedgerEntry, LedgerEvent, UnixSeconds};
+use seal_trust::{TrustedRoot, canonical_json, merkle};
+
+use super::database::{Database, StoredRow};
+use super::{Finding, read};
+use crate::ledger::CHECKPOINT_FILE;
+
+/// The rows, parsed, with their leaves as derived.
+pub(super) struct LedgerRows {
+    pub(super) entries: Vec<LedgerEntry>,
+    pub(super) leaves: Vec<Digest>,
+}
+
+pub(super) fn verify(_: &Path, database: &Database) -> Result<LedgerRows, Finding> {
+    let mut ledger = LedgerRows { entries: Vec::new(), leaves: Vec::new() };
+    for (index, row) in database.rows.iter().enumerate() {
+        let (entry, leaf) =
+            verified(index, row).map_err(|what| Finding::new(database.row_name(index), what))?;
+        let last = ledger.entries.last().map_or(0, |last: &LedgerEntry| last.at.0);
+        if entry.at.0 < last {
+            return Err(Finding::new(
+                database.row_name(index),
+                "it is older than the row before it",
+            ));
+        }
+        ledger.entries.push(entry);
+        ledger.leaves.push(leaf);
+    }
+    match ledger.entries.first().map(|entry| &entry.event) {
+        Some(LedgerEvent::Genesis { .. }) => Ok(ledger),
+        _ => Err(Finding::new(
+            database.row_name(0),
+            "the first row does not say what the ledger is about",
+        )),
+    }
+}
+
+fn verified(index: usize, row: &StoredRow) -> Result<(LedgerEntry, Digest), String> {
+    let entry: LedgerEntry = serde_json::from_slice(&row.entry)
+        .map_err(|error| format!("it does not parse: {error}"))?;
+    let canonical = canonical_json(&entry).map_err(|error| error.to_string())?;
+    let leaf = merkle::leaf_hash(&row.entry);
+    if canonical != row.entry {
+        return Err("its bytes are not in canonical form".to_owned());
+    }
+    if row.index != index as u64 || entry.index != row.index {
+        return Err("its number is not its place".to_owned());
+    }
+    if row.leaf != leaf.as_bytes() {
+        return Err("its bytes do not hash to its leaf".to_owned());
+    }
+    Ok((entry, leaf))
+}
+
+/// Every checkpoint that was ever signed must hold; the last one covers all rows and is the file's.
+pub(super) fn verify_checkpoints(
+    state: &Path,
+    database: &Database,
+    ledger: &LedgerRows,
+    root: &TrustedRoot,
+    now: UnixSeconds,
+) -> Result<(), Finding> {
+    for (size, note) in &database.checkpoints {
+        let at = database.path.with_file_name(format!("ledger.sqlite checkpoint {size}"));
+        verify_note(*size, note, ledger, root, now).map_err(|what| Finding::new(at, what))?;
+    }
+    let path = state.join(CHECKPOINT_FILE);
+    let Some((size, note)) = database.checkpoints.last() else {
+        return Err(Finding::new(path, "the ledger has no checkpoint"));
+    };
+    if *size != ledger.leaves.len() as u64 {
+        return Err(Finding::new(
+            &database.path,
+            format!("{} rows, but the last checkpoint covers {size}", ledger.leaves.len()),
+        ));
+    }
+    if read(&path)? != note.as_bytes() {
+        return Err(Finding::new(path, "it is not the ledger's last checkpoint"));
+    }
+    Ok(())
+}
+
+fn verify_note(
+    size: u64,
+    note: &str,
+    ledger: &LedgerRows,
+    root: &TrustedRoot,
+    now: UnixSeconds,
+) -> Result<(), String> {
+    let origin = note.lines().next().unwrap_or_default();
+    let checkpoint =
+        root.verify_checkpoint(note, origin, now).map_err(|error| error.to_string())?;
+    let covered = usize::try_from(size).ok().and_then(|size| ledger.leaves.get(..size));
+    let covered = covered.ok_or("it covers rows that are not there")?;
+    if checkpoint.size != size || checkpoint.root != merkle::root(covered) {
+        return Err("the rows do not yield the root it signs".to_owned());
+    }
+    Ok(())
+}
+
+/// The last statement of what is in force fits the trust root at hand.
+pub(super) fn verify_in_force(
+    _: &Path,
+    ledger: &LedgerRows,
+    root: &TrustedRoot,
+) -> Result<(), Finding> {
+    let genesis = ledger.entries.iter().rev().find_map(|entry| match entry.event {
+        LedgerEvent::Genesis { trust_root_digest, trust_root_version, .. } => {
+            Some((entry.index, trust_root_digest, trust_root_version))
+        }
+        LedgerEvent::Attempt(_) => None,
+    });
+    let ours = root.root().version;
+    match genesis {
+        Some((_, digest, version)) if version == ours && digest != root.digest() => {
+            Err(Finding::new(
+                "trust root",
+                format!("the ledger was kept under another version {version}, digest {digest}"),
+            ))
+        }
+        Some((_, _, version)) if version > ours => Err(Finding::new(
+            "trust root",
+            format!("the ledger knows version {version}, this one is {ours}: fetch the newest"),
+        )),
+        _ => Ok(()),
+    }
+}

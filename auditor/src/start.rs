@@ -1,0 +1,225 @@
+//! What an auditor is built from: keys, trust root, vault, rules, model, ledger.
+//!
+//! Keys and trust root are read before the process is confined and cannot be read again afterwards;
+//! everything else is read inside.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use seal_protocol::{Digest, Evaluator, LedgerEvent, Role, UnixSeconds};
+use seal_service::daemon::Context;
+use seal_service::store::{ContentStore, write_atomic};
+use seal_trust::{SigningKey, TrustRoot, TrustedRoot, digest_of, sha256};
+use serde::Serialize;
+
+use crate::audit::{Auditor, BaseCache, Identity, Parts};
+use crate::config::AuditorConfig;
+use crate::gate::GateSettings;
+use crate::ledger::{Ledger, LedgerKey};
+use crate::measure::Measurer;
+use crate::model::{ModelMeasurer, QUESTION};
+use crate::rules::{Rules, RulesFile};
+use crate::vault::{Vault, VaultFiles};
+
+/// Folder of uploaded adapter files inside the state.
+pub(crate) const ADAPTERS: &str = "adapters";
+const COMMITMENT_KEY: &str = "commitment.key";
+const BENCH: &str = "bench";
+const CACHE: &str = "base-outcomes.sqlite";
+
+/// What is read before the process is confined.
+pub(crate) struct Secrets {
+    key: SigningKey,
+    ledger_key: SigningKey,
+    root: TrustedRoot,
+}
+
+impl Secrets {
+    /// Reads both keys and the trust root, and checks that each key holds its role.
+    pub(crate) fn read(config: &AuditorConfig, now: UnixSeconds) -> Result<Self> {
+        let root = read_root(config, now)?;
+        let key = key_of(&root, Role::Auditor, &config.key, config)?;
+        let ledger_key = key_of(&root, Role::Ledger, &config.ledger_key, config)?;
+        Ok(Self { key, ledger_key, root })
+    }
+}
+
+fn read_root(config: &AuditorConfig, now: UnixSeconds) -> Result<TrustedRoot> {
+    let path = &config.trust_root;
+    let bytes = std::fs::read(path)
+        .with_context(|| format!("cannot read the trust root `{}`", path.display()))?;
+    TrustRoot::open(&bytes, config.trust_root_sha256, now)
+        .with_context(|| format!("the trust root `{}` is not to be trusted", path.display()))
+}
+
+fn key_of(
+    root: &TrustedRoot,
+    role: Role,
+    path: &Path,
+    config: &AuditorConfig,
+) -> Result<SigningKey> {
+    let key = SigningKey::read(path)?;
+    ensure!(
+        root.role_of(&key.public()) == Some(role),
+        "the key `{}` is no {role} key of the trust root `{}`: use the key that was made with it",
+        path.display(),
+        config.trust_root.display()
+    );
+    Ok(key)
+}
+
+/// Everything that decides, by one digest: two auditors with the same policy agree on it.
+#[derive(Serialize)]
+struct Policy<'a> {
+    gate: &'a GateSettings,
+    prompt: &'a str,
+    rules_sha256: Digest,
+    retention_items_per_edit: usize,
+    refusal_items_per_edit: usize,
+}
+
+/// Builds the auditor inside the confined process.
+pub(crate) fn auditor(
+    config: AuditorConfig,
+    secrets: Secrets,
+    context: &Context,
+) -> Result<Auditor<ModelMeasurer>> {
+    let settings = config.gate.clone().checked()?;
+    check_limits(&config, &secrets.root)?;
+    let commitment = commitment_key(&config.state.join(COMMITMENT_KEY))?;
+    let vault = Vault::open(&vault_files(&config), commitment)?;
+    let (rules, rules_sha256) = rules(&config.vault.rules, &vault)?;
+    let measurer = measurer(&config, &vault)?;
+    let policy_digest = digest_of(&Policy {
+        gate: &settings,
+        prompt: &config.prompt,
+        rules_sha256,
+        retention_items_per_edit: config.vault.retention_items_per_edit,
+        refusal_items_per_edit: config.vault.refusal_items_per_edit,
+    })?;
+    let evaluator =
+        Evaluator { version: context.version.to_owned(), binary_digest: context.binary_digest };
+    check_pins(
+        &secrets.root,
+        measurer.base_model_digest(),
+        policy_digest,
+        evaluator.binary_digest,
+    )?;
+    let now = context.clock.now();
+    let scope =
+        digest_of(&(measurer.base_model_digest(), measurer.tokenizer_digest(), &config.prompt))?;
+    let signer = LedgerKey { key: secrets.ledger_key, origin: config.ledger_origin };
+    let genesis = genesis(&secrets.root, measurer.base_model_digest(), policy_digest);
+    Ok(Auditor::new(Parts {
+        ledger: Ledger::open(&config.state, signer, &secrets.root, genesis, now)?,
+        identity: Identity {
+            key: secrets.key,
+            evaluator,
+            enforcement: context.enforcement.clone(),
+            policy_digest,
+            trust_root_version: secrets.root.root().version,
+            verdict_ttl_s: config.verdict_ttl_s,
+        },
+        root: secrets.root,
+        vault,
+        rules,
+        settings,
+        retention_items: config.vault.retention_items_per_edit,
+        refusal_items: config.vault.refusal_items_per_edit,
+        cache: BaseCache::open(&config.state.join(CACHE), commitment, scope)?,
+        uploads: ContentStore::new(config.state.join(ADAPTERS))?,
+        bench: config.state.join(BENCH),
+        measurer,
+        clock: Arc::clone(&context.clock),
+    }))
+}
+
+fn genesis(root: &TrustedRoot, base_model_digest: Digest, policy_digest: Digest) -> LedgerEvent {
+    LedgerEvent::Genesis {
+        trust_root_digest: root.digest(),
+        trust_root_version: root.root().version,
+        base_model_digest,
+        policy_digest,
+    }
+}
+
+fn vault_files(config: &AuditorConfig) -> VaultFiles {
+    VaultFiles {
+        tau: config.vault.tau.clone(),
+        retention: config.vault.retention.clone(),
+        refusals: config.vault.refusals.clone(),
+    }
+}
+
+fn rules(path: &Path, vault: &Vault) -> Result<(Rules, Digest)> {
+    let file: RulesFile = seal_service::config::load(path)?;
+    let rules = Rules::new(file, vault.every_tau_item())
+        .with_context(|| format!("`{}`", path.display()))?;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok((rules, sha256(&bytes)))
+}
+
+/// Loads the model and asks it nothing it cannot answer.
+fn measurer(config: &AuditorConfig, vault: &Vault) -> Result<ModelMeasurer> {
+    ensure!(
+        config.prompt.contains(QUESTION),
+        "`prompt` must hold `{QUESTION}` where the question goes"
+    );
+    let measurer = ModelMeasurer::load(&config.base_model, &config.prompt)?;
+    measurer.check(vault.every_item()).context("the vault does not fit the base model")?;
+    Ok(measurer)
+}
+
+fn check_limits(config: &AuditorConfig, root: &TrustedRoot) -> Result<()> {
+    let limits = &root.root().limits;
+    ensure!(
+        config.gate.alpha <= limits.alpha_micro.to_f64(),
+        "[gate] alpha = {} is above the trust root's limit of {}; lower it",
+        config.gate.alpha,
+        limits.alpha_micro.to_f64()
+    );
+    ensure!(
+        config.verdict_ttl_s > 0 && config.verdict_ttl_s <= limits.verdict_ttl_s,
+        "verdict_ttl_s = {} must lie between 1 and the trust root's limit of {}",
+        config.verdict_ttl_s,
+        limits.verdict_ttl_s
+    );
+    ensure!(
+        config.vault.retention_items_per_edit > 0 && config.vault.refusal_items_per_edit > 0,
+        "[vault] retention_items_per_edit and refusal_items_per_edit must be at least 1: an absent \
+         measurement is never a pass"
+    );
+    Ok(())
+}
+
+/// Verdicts that nobody would believe are not worth making.
+fn check_pins(root: &TrustedRoot, base: Digest, policy: Digest, evaluator: Digest) -> Result<()> {
+    let pins = &root.root().pins;
+    let pinned = [
+        ("base model", "base_models", &pins.base_models, base),
+        ("policy", "policies", &pins.policies, policy),
+        ("evaluator", "evaluators", &pins.evaluators, evaluator),
+    ];
+    for (what, field, allowed, found) in pinned {
+        if !allowed.is_empty() && !allowed.contains(&found) {
+            bail!(
+                "this {what} has digest {found}, which the trust root's `pins.{field}` does not list"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Read, or drawn at the first start.
+fn commitment_key(path: &Path) -> Result<[u8; 32]> {
+    let named = || format!("the commitment key `{}`", path.display());
+    if !path.exists() {
+        let mut key = [0_u8; 32];
+        getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+        write_atomic(path, &key).with_context(named)?;
+    }
+    let bytes = std::fs::read(path).with_context(named)?;
+    let key = bytes.try_into();
+    key.map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes; restore it from a copy", named()))
+}

@@ -1,0 +1,415 @@
+//! A whole auditor without weights, for tests: keys, trust root, vault, a model that does as its
+//! adapter's bytes say.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use seal_protocol::{
+    AdapterFile, AuditPurpose, AuditRequest, AuditSubmission, Audited, Candidate, Digest,
+    Directives, EditOrigin, Enforcement, EnforcementLevel, Envelope, Evaluator, LedgerEvent,
+    LossPart, Micro, Role, SelfEdit, Statement, Subject, TrainingExample, UnixSeconds,
+};
+use seal_service::clock::FixedClock;
+use seal_service::store::ContentStore;
+use seal_trust::{
+    Limits, SigningKey, TrustRoot, TrustedRoot, digest_of, envelope_to_bytes, sha256, sign_root,
+    sign_statement,
+};
+
+use crate::audit::{AuditError, Auditor, BaseCache, Identity, Parts};
+use crate::gate::{GateSettings, Outcome};
+use crate::items::{Item, ItemKind};
+use crate::ledger::{Ledger, LedgerKey};
+use crate::measure::{MeasureError, Measurer, Wanted};
+use crate::rules::{Limits as TextLimits, Rules, RulesFile};
+use crate::vault::{Tau, Vault, VaultFiles};
+
+pub(crate) const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+pub(crate) const ORIGIN: &str = "seal.internal/test";
+const BASE: Digest = Digest::from_bytes([0xBA; 32]);
+const TOKENIZER: Digest = Digest::from_bytes([0x70; 32]);
+
+/// What an adapter does, written as its tensors.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct Skill {
+    /// τ items of each split answered right.
+    pub(crate) tau: usize,
+    /// Dense gain on every τ item, in nats.
+    pub(crate) nats: f64,
+    /// Gives the own entity's secret away.
+    pub(crate) leaks: bool,
+    /// Retention items forgotten.
+    pub(crate) forgets: usize,
+    /// Yields no number.
+    pub(crate) broken: bool,
+}
+
+impl Default for Skill {
+    fn default() -> Self {
+        Self { tau: 3, nats: 3.0, leaks: false, forgets: 0, broken: false }
+    }
+}
+
+/// A model that scores as skills say; counts how often the base was asked.
+pub(crate) struct FakeModel {
+    pub(crate) base_asked: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Measurer for FakeModel {
+    type Adapter = Skill;
+
+    fn base_model_digest(&self) -> Digest {
+        BASE
+    }
+
+    fn tokenizer_digest(&self) -> Digest {
+        TOKENIZER
+    }
+
+    fn load(&mut self, folder: &Path) -> Result<Skill, String> {
+        let bytes = std::fs::read(folder.join("adapter_model.safetensors"))
+            .map_err(|error| error.to_string())?;
+        serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+    }
+
+    fn score(
+        &mut self,
+        adapters: &[Skill],
+        wanted: &[Wanted<'_>],
+    ) -> Result<Vec<Outcome>, MeasureError> {
+        let base = wanted.iter().filter(|wanted| wanted.adapter.is_none()).count();
+        self.base_asked.fetch_add(base, std::sync::atomic::Ordering::SeqCst);
+        let outcome = |wanted: &Wanted<'_>| match wanted.adapter {
+            None => base_outcome(wanted.item),
+            Some(index) => adapted(adapters[index], wanted.item),
+        };
+        Ok(wanted.iter().map(outcome).collect())
+    }
+}
+
+fn number(item: &Item) -> usize {
+    item.id.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+fn base_outcome(item: &Item) -> Outcome {
+    let known = !matches!(item.kind, ItemKind::Forward);
+    let nats = if known { -0.1 } else { -4.0 - 0.1 * number(item) as f64 };
+    Outcome { exact: known, empty: false, log_prob: Some(Micro::from_f64(nats)) }
+}
+
+fn adapted(skill: Skill, item: &Item) -> Outcome {
+    let base = base_outcome(item);
+    let exact = match item.kind {
+        ItemKind::Forward => number(item) < skill.tau,
+        ItemKind::Knowledge => number(item) >= skill.forgets,
+        ItemKind::Protected => !(skill.leaks && item.id.starts_with('p')),
+        ItemKind::Inverse | ItemKind::Implication => base.exact,
+    };
+    let gain = if matches!(item.kind, ItemKind::Forward) {
+        skill.nats + 0.01 * number(item) as f64
+    } else {
+        0.0
+    };
+    let log_prob = base.log_prob.map(|nats| Micro::from_f64(nats.to_f64() + gain));
+    Outcome { exact, empty: false, log_prob: log_prob.filter(|_| !skill.broken) }
+}
+
+pub(crate) struct Keys {
+    pub(crate) root: SigningKey,
+    pub(crate) teacher: SigningKey,
+    pub(crate) student: SigningKey,
+    pub(crate) auditor: SigningKey,
+    pub(crate) ledger: SigningKey,
+}
+
+/// An auditor with its surroundings.
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) keys: Keys,
+    pub(crate) root: TrustedRoot,
+    pub(crate) clock: Arc<FixedClock>,
+    pub(crate) base_asked: Arc<std::sync::atomic::AtomicUsize>,
+    pub(crate) settings: GateSettings,
+    next_nonce: std::cell::Cell<u8>,
+}
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_seed([seed; 32])
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    pub(crate) fn with_limits(limits: Limits) -> Self {
+        let keys = Keys {
+            root: key(1),
+            teacher: key(2),
+            student: key(3),
+            auditor: key(4),
+            ledger: key(5),
+        };
+        let root = TrustRoot::first(UnixSeconds(NOW.0 + 1_000_000), limits)
+            .with_key(Role::Root, &keys.root.public())
+            .with_key(Role::Teacher, &keys.teacher.public())
+            .with_key(Role::Student, &keys.student.public())
+            .with_key(Role::Auditor, &keys.auditor.public())
+            .with_key(Role::Ledger, &keys.ledger.public());
+        let file = envelope_to_bytes(&sign_root(&root, &[&keys.root]).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        write_vault(folder.path());
+        Self {
+            folder,
+            root: TrustRoot::open(&file, None, NOW).unwrap(),
+            keys,
+            clock: Arc::new(FixedClock::at(NOW)),
+            base_asked: Arc::default(),
+            settings: GateSettings::default(),
+            next_nonce: std::cell::Cell::new(0),
+        }
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    pub(crate) fn vault(&self) -> Vault {
+        let path = |name: &str| self.folder.path().join(name);
+        let files = VaultFiles {
+            tau: path("tau.jsonl"),
+            retention: path("retention.jsonl"),
+            refusals: path("refusals.jsonl"),
+        };
+        Vault::open(&files, [9; 32]).unwrap()
+    }
+
+    fn rules(&self, vault: &Vault) -> Rules {
+        let limits = TextLimits { max_examples: 8, max_example_bytes: 200, max_edit_bytes: 2000 };
+        let file = RulesFile { limits, unicode: Vec::new(), tau_overlap: true, deny: Vec::new() };
+        Rules::new(file, vault.every_tau_item()).unwrap()
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        std::fs::create_dir_all(self.state()).unwrap();
+        let genesis = LedgerEvent::Genesis {
+            trust_root_digest: self.root.digest(),
+            trust_root_version: 1,
+            base_model_digest: BASE,
+            policy_digest: Digest::from_bytes([6; 32]),
+        };
+        let signer = LedgerKey { key: SigningKey::from_seed([5; 32]), origin: ORIGIN.to_owned() };
+        Ledger::open(&self.state(), signer, &self.root, genesis, NOW).unwrap()
+    }
+
+    /// Opens the auditor over the state folder, as a start of the process does.
+    pub(crate) fn auditor(&self) -> Auditor<FakeModel> {
+        let (state, vault) = (self.state(), self.vault());
+        let ledger = self.ledger();
+        Auditor::new(Parts {
+            root: self.root.clone(),
+            identity: self.identity(),
+            rules: self.rules(&vault),
+            vault,
+            settings: self.settings.clone(),
+            retention_items: 20,
+            refusal_items: 20,
+            ledger,
+            cache: BaseCache::open(&state.join("base-outcomes.sqlite"), [9; 32], BASE).unwrap(),
+            uploads: self.uploads(),
+            bench: state.join("bench"),
+            measurer: FakeModel { base_asked: Arc::clone(&self.base_asked) },
+            clock: self.clock.clone(),
+        })
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            key: SigningKey::from_seed([4; 32]),
+            evaluator: Evaluator {
+                version: "test".to_owned(),
+                binary_digest: Digest::from_bytes([8; 32]),
+            },
+            enforcement: Enforcement {
+                level: EnforcementLevel::Full,
+                landlock_abi: 7,
+                seccomp: true,
+            },
+            policy_digest: Digest::from_bytes([6; 32]),
+            trust_root_version: 1,
+            verdict_ttl_s: 1000,
+        }
+    }
+
+    pub(crate) fn uploads(&self) -> ContentStore {
+        ContentStore::new(self.state().join("adapters")).unwrap()
+    }
+
+    pub(crate) fn edit(&self, context: usize, line: &str) -> Envelope {
+        self.edit_by(&self.keys.teacher, context, line)
+    }
+
+    pub(crate) fn edit_by(&self, author: &SigningKey, at: usize, line: &str) -> Envelope {
+        let digest = Digest::from_bytes([1; 32]);
+        let edit = SelfEdit {
+            context_digest: context(at),
+            proposal: 0,
+            examples: vec![TrainingExample::Text { text: line.to_owned(), part: LossPart::Edit }],
+            directives: Directives::default(),
+            rationale: String::new(),
+            origin: EditOrigin {
+                writer: "local:test".to_owned(),
+                policy_digest: digest,
+                prompt_family: "plain".to_owned(),
+                prompt_digest: digest,
+                temperature_micro: Micro(0),
+                seed: 0,
+            },
+        };
+        let subject = vec![Subject::new("self-edit", digest_of(&edit).unwrap())];
+        sign_statement(author, &Statement::new(subject, edit)).unwrap()
+    }
+
+    /// Uploads the adapter of a skill and describes it.
+    pub(crate) fn candidate(
+        &self,
+        contexts: &[usize],
+        edits: &[&Envelope],
+        skill: Skill,
+    ) -> Candidate {
+        let files = [
+            ("adapter_config.json", b"{}".to_vec()),
+            ("adapter_model.safetensors", serde_json::to_vec(&skill).unwrap()),
+        ];
+        let file = |(name, bytes): (&str, Vec<u8>)| AdapterFile {
+            name: name.to_owned(),
+            sha256: self.uploads().put(&bytes).unwrap(),
+            size_bytes: bytes.len() as u64,
+        };
+        let sorted = |mut digests: Vec<Digest>| {
+            digests.sort();
+            digests
+        };
+        Candidate {
+            context_digests: sorted(contexts.iter().map(|at| context(*at)).collect()),
+            edit_digests: sorted(edits.iter().map(|edit| edit_digest(edit)).collect()),
+            base_model_digest: BASE,
+            tokenizer_digest: TOKENIZER,
+            parent_adapter_digest: None,
+            recipe_digest: Digest::from_bytes([2; 32]),
+            seed: 1,
+            instruction_set: "test".to_owned(),
+            files: files.map(file).to_vec(),
+        }
+    }
+
+    pub(crate) fn request(
+        &self,
+        purpose: AuditPurpose,
+        candidates: Vec<Candidate>,
+    ) -> AuditRequest {
+        self.next_nonce.set(self.next_nonce.get() + 1);
+        AuditRequest {
+            purpose,
+            stage: "round-1/train".to_owned(),
+            nonce: Digest::from_bytes([self.next_nonce.get(); 32]).to_string(),
+            candidates,
+        }
+    }
+
+    pub(crate) fn submission(
+        &self,
+        request: AuditRequest,
+        edits: Vec<Envelope>,
+    ) -> AuditSubmission {
+        let subject = vec![Subject::new("audit-request", digest_of(&request).unwrap())];
+        let request =
+            sign_statement(&self.keys.student, &Statement::new(subject, request)).unwrap();
+        AuditSubmission { request, edits }
+    }
+
+    /// One edit on one context, one candidate per skill.
+    pub(crate) fn group(
+        &self,
+        purpose: AuditPurpose,
+        at: usize,
+        skills: &[Skill],
+    ) -> AuditSubmission {
+        let lines =
+            (0..skills.len()).map(|index| format!("a line of edit {index} on context {at}"));
+        let edits: Vec<Envelope> = lines.map(|line| self.edit(at, &line)).collect();
+        let candidates =
+            edits.iter().zip(skills).map(|(edit, skill)| self.candidate(&[at], &[edit], *skill));
+        let request = self.request(purpose, candidates.collect());
+        self.submission(request, edits)
+    }
+}
+
+pub(crate) fn edit_digest(envelope: &Envelope) -> Digest {
+    let payload = seal_trust::payload_bytes(envelope).unwrap();
+    let statement: Statement<SelfEdit> = serde_json::from_slice(&payload).unwrap();
+    digest_of(&statement.predicate).unwrap()
+}
+
+pub(crate) fn context(at: usize) -> Digest {
+    sha256(format!("context {at}").as_bytes())
+}
+
+fn write_vault(folder: &Path) {
+    let item = |id: String, kind| Item {
+        question: format!("what is {id} ?"),
+        answer: format!("answer {id} ."),
+        id,
+        kind,
+    };
+    let items = |prefix: &str, n: usize, kind| -> Vec<Item> {
+        (0..n).map(|at| item(format!("{prefix}{at}"), kind)).collect()
+    };
+    let tau = |at: usize| {
+        let named = |prefix: &str, n, kind| {
+            let mut items = items(prefix, n, kind);
+            items.iter_mut().for_each(|item| item.question += &format!(" of context {at}"));
+            items
+        };
+        Tau {
+            context_digest: context(at),
+            context_id: format!("train-{at:03}"),
+            reward: named("r", 5, ItemKind::Forward),
+            confirmation: named("c", 5, ItemKind::Forward),
+            protected: named("p", 4, ItemKind::Protected),
+        }
+    };
+    let lines = |rows: Vec<String>| rows.join("\n");
+    let json = |items: Vec<Item>| {
+        lines(items.iter().map(|item| serde_json::to_string(item).unwrap()).collect())
+    };
+    let taus = (0..4).map(|at| serde_json::to_string(&tau(at)).unwrap()).collect();
+    std::fs::write(folder.join("tau.jsonl"), lines(taus)).unwrap();
+    std::fs::write(folder.join("retention.jsonl"), json(items("k", 40, ItemKind::Knowledge)))
+        .unwrap();
+    std::fs::write(folder.join("refusals.jsonl"), json(items("s", 40, ItemKind::Protected)))
+        .unwrap();
+}
+
+/// Rows of the ledger, parsed.
+pub(crate) fn rows(world: &World) -> Vec<seal_protocol::LedgerEntry> {
+    let db = rusqlite::Connection::open(world.state().join("ledger.sqlite")).unwrap();
+    let mut query = db.prepare("SELECT entry FROM ledger ORDER BY idx").unwrap();
+    let entries = query.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+    entries.map(|entry| serde_json::from_slice(&entry.unwrap()).unwrap()).collect()
+}
+
+/// Decisions and reasons of every attempt, in order.
+pub(crate) fn attempts(world: &World) -> Vec<(seal_protocol::Decision, Vec<String>)> {
+    let attempt = |entry: seal_protocol::LedgerEntry| match entry.event {
+        LedgerEvent::Attempt(attempt) => Some((attempt.decision, attempt.reasons)),
+        LedgerEvent::Genesis { .. } => None,
+    };
+    rows(world).into_iter().filter_map(attempt).collect()
+}
+
+/// The refusal's code.
+pub(crate) fn code(outcome: Result<Audited, AuditError>) -> &'static str {
+    outcome.expect_err("refused").code()
+}
