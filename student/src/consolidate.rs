@@ -45,12 +45,30 @@ impl Student {
         Ok(InnerUpdated { requests: vec![envelope], refused: Vec::new() })
     }
 
-    /// The edits that the request's verdicts accept, in the order of their digests.
+    /// The edits that the request's verdicts accept, in the order of their digests. The verdicts are
+    /// marked used only when everything else holds.
     fn accepted_edits(
         &self,
         request: &ConsolidateRequest,
     ) -> Result<Vec<CheckedEdit>, StudentError> {
-        let accepted = self.use_verdicts(request)?;
+        if request.verdicts.is_empty() {
+            return Err(StudentError::Empty("verdict"));
+        }
+        let check = |envelope: &Envelope| self.check_edit_verdict(envelope);
+        let verdicts: Vec<_> = request.verdicts.iter().map(check).collect::<Result<_, _>>()?;
+        let edits = self.edits_of(&verdicts, request)?;
+        self.use_verdicts(&verdicts, request)?;
+        Ok(edits)
+    }
+
+    fn edits_of(
+        &self,
+        verdicts: &[Verified<Verdict>],
+        request: &ConsolidateRequest,
+    ) -> Result<Vec<CheckedEdit>, StudentError> {
+        let accepted =
+            verdicts.iter().flat_map(|verdict| &verdict.statement.predicate.edit_digests);
+        let accepted: BTreeSet<Digest> = accepted.copied().collect();
         let mut edits = distinct(self.verified_edits(&request.edits)?);
         // The sender may hand in all proposals of a stage; only accepted ones are trained on.
         edits.retain(|edit| accepted.contains(&edit.digest));
@@ -62,19 +80,15 @@ impl Student {
         }
     }
 
-    /// Marks the verdicts used by this request; returns the edits they accept.
-    fn use_verdicts(&self, request: &ConsolidateRequest) -> Result<BTreeSet<Digest>, StudentError> {
-        if request.verdicts.is_empty() {
-            return Err(StudentError::Empty("verdict"));
-        }
-        let check = |envelope: &Envelope| self.check_edit_verdict(envelope);
-        let verdicts: Vec<_> = request.verdicts.iter().map(check).collect::<Result<_, _>>()?;
+    fn use_verdicts(
+        &self,
+        verdicts: &[Verified<Verdict>],
+        request: &ConsolidateRequest,
+    ) -> Result<(), StudentError> {
         let consumer = format!("consolidation/{}", request.stage);
         let mut seen = self.state.seen(&consumer)?;
         seen.check_and_insert(digest_of(request)?, &verdicts.iter().collect::<Vec<_>>())?;
-        self.state.keep_seen(&consumer, &seen)?;
-        let edits = verdicts.iter().flat_map(|verdict| &verdict.statement.predicate.edit_digests);
-        Ok(edits.copied().collect())
+        Ok(self.state.keep_seen(&consumer, &seen)?)
     }
 
     fn check_edit_verdict(&self, envelope: &Envelope) -> Result<Verified<Verdict>, StudentError> {

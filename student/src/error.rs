@@ -24,9 +24,6 @@ pub enum StudentError {
     /// Nothing was handed in.
     #[error("the request holds no {0}: send at least one")]
     Empty(&'static str),
-    /// More edits than verdicts, or edits of which no verdict speaks.
-    #[error("edit {} has no verdict: send the verdict that accepted it, or leave the edit out", .0.short())]
-    NoVerdict(Digest),
     /// A verdict whose edit is missing.
     #[error("edit {} is missing: send every edit that the verdicts accept", .0.short())]
     MissingEdit(Digest),
@@ -102,8 +99,8 @@ impl StudentError {
         match self {
             Self::Verify(error) => error.code(),
             Self::Serving(error) => error.code(),
+            Self::Empty("verdict") => "no_verdict",
             Self::Empty(_) => "nothing_to_do",
-            Self::NoVerdict(_) => "no_verdict",
             Self::MissingEdit(_) => "edit_missing",
             Self::RefusedEdit { .. } => "edit_refused",
             Self::AdapterMissing(_) => "adapter_missing",

@@ -59,6 +59,14 @@ impl Student {
         served(&self.state)
     }
 
+    /// What serves, with its signed history.
+    ///
+    /// # Errors
+    /// A history that does not read or has a gap.
+    pub fn served(&self) -> Result<Served, StudentError> {
+        served(&self.state)
+    }
+
     /// Makes an earlier version, or the base, serve again.
     ///
     /// # Errors

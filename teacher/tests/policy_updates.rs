@@ -1,0 +1,138 @@
+//! The M-step learns from verified verdicts alone; every other request has its own refusal and
+//! changes nothing.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Bench, NOW, key, sampled, signed};
+use seal_protocol::{
+    Digest, Envelope, PolicyUpdate, PolicyUpdateRequest, PolicyUpdated, ProposalMethod,
+    ProposeRequest, Role, UnixSeconds, Verdict, VerdictKind,
+};
+use seal_trust::{TrustRoot, payload_digest, sha256, sign_statement};
+
+fn request(stage: &str, verdicts: &[Envelope]) -> PolicyUpdateRequest {
+    PolicyUpdateRequest {
+        stage: stage.to_owned(),
+        parent_policy_digest: None,
+        verdicts: verdicts.to_vec(),
+        seed: 7,
+    }
+}
+
+fn update(bench: &mut Bench, request: &PolicyUpdateRequest) -> Result<PolicyUpdated, &'static str> {
+    bench.teacher.policy_update(request, &mut |_, _| {}).map_err(|refusal| refusal.code())
+}
+
+fn verdicts(bench: &mut Bench) -> Vec<Envelope> {
+    bench.accepted().iter().map(|(_, statement)| signed(statement)).collect()
+}
+
+#[test]
+fn accepted_edits_make_a_new_policy_that_can_write_and_learn_on() {
+    let mut bench = Bench::new();
+    let verdicts = verdicts(&mut bench);
+    let (first, second) = verdicts.split_at(verdicts.len() / 2);
+    let updated = update(&mut bench, &request("round-1", first)).unwrap();
+    assert_ne!(updated.policy_digest, bench.teacher.first_policy_digest());
+
+    let root =
+        TrustRoot::open(&std::fs::read(&bench.config.trust_root).unwrap(), None, NOW).unwrap();
+    let receipt = root.verify::<PolicyUpdate>(&updated.update, NOW).unwrap().statement.predicate;
+    let mut used: Vec<Digest> = first.iter().map(|one| payload_digest(one).unwrap()).collect();
+    used.sort();
+    assert_eq!(receipt.verdict_digests, used);
+    assert_eq!(receipt.parent_policy_digest, bench.teacher.first_policy_digest());
+
+    let mut bench = bench.reopen();
+    let by_new = ProposeRequest { policy_digest: Some(updated.policy_digest), ..sampled(&[0], 6) };
+    let written = bench.propose(&by_new).unwrap();
+    assert_ne!(written, bench.propose(&sampled(&[0], 6)).unwrap());
+    let on = PolicyUpdateRequest {
+        parent_policy_digest: Some(updated.policy_digest),
+        ..request("round-2", second)
+    };
+    assert_ne!(update(&mut bench, &on).unwrap().policy_digest, updated.policy_digest);
+}
+
+#[test]
+fn the_same_request_yields_the_same_policy_in_another_process_and_again() {
+    let mut bench = Bench::new();
+    let all = verdicts(&mut bench);
+    let first = update(&mut bench, &request("round-1", &all)).unwrap();
+    let mut other = Bench::new();
+    other.accepted();
+    assert_eq!(update(&mut other, &request("round-1", &all)).as_ref(), Ok(&first));
+
+    let receipts = bench.config.state.join("policy-updates");
+    let name = format!("{}.json", payload_digest(&first.update).unwrap());
+    std::fs::remove_file(receipts.join(&name)).unwrap();
+    let mut bench = bench.reopen();
+    assert!(receipts.join(&name).is_file(), "a receipt that a crash kept from disk comes back");
+    assert_eq!(update(&mut bench, &request("round-1", &all)).as_ref(), Ok(&first));
+}
+
+#[test]
+fn each_verdict_that_does_not_hold_has_its_own_refusal_and_uses_nothing_up() {
+    let mut bench = Bench::new();
+    let accepted = bench.accepted();
+    let good = signed(&accepted[0].1);
+    let other = sha256(b"other");
+    let changed = |change: &dyn Fn(&mut Verdict)| {
+        let mut statement = accepted[1].1.clone();
+        change(&mut statement.predicate);
+        signed(&statement)
+    };
+    let cases: [(Envelope, &str); 8] = [
+        (sign_statement(&key(Role::Witness), &accepted[1].1).unwrap(), "signature_invalid"),
+        (sign_statement(&key(Role::Teacher), &accepted[1].1).unwrap(), "signer_wrong_role"),
+        (changed(&|verdict| verdict.expires_at = UnixSeconds(NOW.0 - 1)), "verdict_expired"),
+        (changed(&|verdict| verdict.kind = VerdictKind::Promotion), "verdict_wrong_kind"),
+        (changed(&|verdict| verdict.edit_digests = vec![other]), "edit_unknown"),
+        (changed(&|verdict| verdict.edit_digests.push(other)), "verdict_not_one_edit"),
+        (changed(&|verdict| verdict.context_digests = vec![other]), "verdict_wrong_context"),
+        (changed(&|verdict| verdict.base_model_digest = other), "verdict_wrong_base"),
+    ];
+    assert_eq!(update(&mut bench, &request("round-1", &[])), Err("no_verdict"));
+    for (bad, code) in cases {
+        assert_eq!(update(&mut bench, &request("round-1", &[good.clone(), bad])), Err(code));
+    }
+    assert!(update(&mut bench, &request("round-1", &[good])).is_ok());
+}
+
+#[test]
+fn a_verdict_teaches_once() {
+    let mut bench = Bench::new();
+    let all = verdicts(&mut bench);
+    update(&mut bench, &request("round-1", &all[..2])).unwrap();
+    let mut bench = bench.reopen();
+    assert_eq!(update(&mut bench, &request("round-2", &all[1..])), Err("verdict_replayed"));
+    let twice = [all[2].clone(), all[2].clone()];
+    assert_eq!(update(&mut bench, &request("round-2", &twice)), Err("verdict_replayed"));
+    assert!(update(&mut bench, &request("round-2", &all[2..])).is_ok());
+}
+
+#[test]
+fn a_reply_that_no_longer_yields_its_edit_is_not_learned() {
+    let mut bench = Bench::new();
+    let accepted = bench.accepted();
+    let edit = accepted[0].1.predicate.edit_digests[0];
+    let file = bench.config.state.join(format!("replies/{edit}.json"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut reply: serde_json::Value = serde_json::from_str(&text).unwrap();
+    reply["tokens"][2] = 18.into();
+    std::fs::write(&file, reply.to_string()).unwrap();
+    let verdict = signed(&accepted[0].1);
+    assert_eq!(update(&mut bench, &request("round-1", &[verdict])), Err("storage_failed"));
+}
+
+#[test]
+fn an_edit_that_no_policy_wrote_teaches_nothing() {
+    let mut bench = Bench::new();
+    let context_only = ProposeRequest { method: ProposalMethod::ContextOnly, ..sampled(&[0], 1) };
+    let edit = common::content(&bench.propose(&context_only).unwrap().edits[0]);
+    let tokenizer = std::fs::read(bench.config.base_model.join("tokenizer.json")).unwrap();
+    let base = bench.teacher.base_model_digest();
+    let verdict = signed(&common::verdict(&edit, 1, base, sha256(&tokenizer)));
+    assert_eq!(update(&mut bench, &request("round-1", &[verdict])), Err("edit_without_reply"));
+}
