@@ -6,7 +6,7 @@ use seal_model::{Adapter, Prompt, SamplingConfig, generate};
 use seal_protocol::{Answer, Answers, AskRequest, Digest};
 
 use crate::error::StudentError;
-use crate::promotion::history;
+use crate::history::history;
 use crate::student::Student;
 
 /// Most versions that one question may go to.

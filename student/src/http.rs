@@ -14,7 +14,7 @@ use seal_service::daemon::Context;
 use seal_service::http::{ApiError, call_route, get_file_route, job_route};
 use seal_service::store::ContentStore;
 
-use crate::promotion::served;
+use crate::history::served;
 use crate::state::State;
 use crate::worker::kind;
 

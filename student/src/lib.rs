@@ -16,6 +16,7 @@ mod daemon;
 mod directives;
 mod error;
 mod groups;
+mod history;
 mod http;
 mod inner_update;
 mod promotion;

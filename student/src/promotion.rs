@@ -2,25 +2,22 @@
 //!
 //! **Invariant:** an adapter serves only if a promotion verdict covers the very bytes that lie in
 //! the store at that moment, and each verdict promotes once.
-//! **Invariant:** the database decides; the files beside it are written after it and restored from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use seal_model::Adapter;
 use seal_protocol::{
-    AdapterFile, AuditRequest, Candidate, Digest, Envelope, PromoteRequest, RollBackRequest,
-    Served, ServingAction, ServingChange, Statement, Subject, Verdict, VerdictKind,
+    ADAPTER_CONFIG_FILE, ADAPTER_MODEL_FILE, AdapterFile, AuditRequest, Candidate, Digest,
+    Envelope, PromoteRequest, RollBackRequest, Served, ServingAction, ServingChange, Subject,
+    Verdict, VerdictKind,
 };
-use seal_trust::{
-    Expectation, VerdictError, Verified, check_verdict, digest_of, envelope_from_file_bytes,
-    payload_bytes, payload_digest, sha256,
-};
+use seal_trust::{Expectation, VerdictError, Verified, check_verdict, digest_of, sha256};
 
 use crate::error::StudentError;
-use crate::serving::{BASE, Serving};
-use crate::signed_files::SignedFiles;
-use crate::state::{PROMOTION, State, VersionRow};
-use crate::student::{Student, file_form, unwritable};
+use crate::history::{history, served};
+use crate::serving::BASE;
+use crate::state::{PROMOTION, VersionRow};
+use crate::student::{Student, file_form};
 
 impl Student {
     /// Makes an audited adapter the active version.
@@ -56,14 +53,6 @@ impl Student {
         );
         self.restore_serving_files()?;
         self.prune()?;
-        served(&self.state)
-    }
-
-    /// What serves, with its signed history.
-    ///
-    /// # Errors
-    /// A history that does not read or has a gap.
-    pub fn served(&self) -> Result<Served, StudentError> {
         served(&self.state)
     }
 
@@ -168,8 +157,8 @@ impl Student {
             Some(digest) => Ok(self.adapters.get(digest)?),
             None => Err(StudentError::Config(format!("the adapter has no file `{name}`"))),
         };
-        let config = bytes(seal_protocol::ADAPTER_CONFIG_FILE)?;
-        let model = bytes(seal_protocol::ADAPTER_MODEL_FILE)?;
+        let config = bytes(ADAPTER_CONFIG_FILE)?;
+        let model = bytes(ADAPTER_MODEL_FILE)?;
         Ok(Adapter::from_peft_bytes(&config, &model, self.base.config())?)
     }
 
@@ -177,7 +166,7 @@ impl Student {
         let subject = match &change.action {
             ServingAction::Promote { adapter_digest, .. }
             | ServingAction::RollBack { adapter_digest: Some(adapter_digest), .. } => {
-                Subject::new(seal_protocol::ADAPTER_MODEL_FILE, *adapter_digest)
+                Subject::new(ADAPTER_MODEL_FILE, *adapter_digest)
             }
             ServingAction::RollBack { adapter_digest: None, .. } => {
                 Subject::new(BASE, self.base_digest)
@@ -202,76 +191,10 @@ impl Student {
             false => Err(VerdictError::Replayed { verdict: digest, used_by }.into()),
         }
     }
-
-    /// Deletes adapter files that no version uses, where the config says so.
-    fn prune(&self) -> Result<(), StudentError> {
-        if self.config.keep_candidates {
-            return Ok(());
-        }
-        let mut kept = BTreeSet::new();
-        for (version, _) in self.state.version_verdicts()? {
-            let files = self.state.version_files(&version)?;
-            kept.extend(files.into_iter().map(|file| self.adapters.path(&file.sha256)));
-        }
-        let folder = self.config.state.join("adapter-files");
-        let failed = |source| unwritable(&folder, source);
-        for entry in std::fs::read_dir(&folder).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            if !kept.contains(&path) {
-                std::fs::remove_file(&path).map_err(failed)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the files that say what serves, where a crash kept them from being written.
-    pub(crate) fn restore_serving_files(&self) -> Result<(), StudentError> {
-        let changes = SignedFiles::open(&self.config.state.join("serving"))?;
-        for (index, bytes) in self.state.changes()?.iter().enumerate() {
-            changes.put_bytes(&(index + 1).to_string(), bytes)?;
-        }
-        let versions = SignedFiles::open(&self.config.state.join("versions"))?;
-        for (version, verdict) in self.state.version_verdicts()? {
-            versions.put_bytes(&version, &verdict)?;
-        }
-        Ok(())
-    }
-}
-
-/// The state of serving with the changes that led to it.
-///
-/// # Errors
-/// A history that does not read or has a gap.
-pub(crate) fn history(state: &State) -> Result<(Serving, Vec<ServingChange>), StudentError> {
-    let mut serving = Serving::default();
-    let mut changes = Vec::new();
-    for bytes in state.changes()? {
-        let envelope = envelope_from_file_bytes(&bytes)?;
-        let statement: Statement<ServingChange> =
-            serde_json::from_slice(&payload_bytes(&envelope)?)?;
-        serving.apply(&statement.predicate, payload_digest(&envelope)?)?;
-        changes.push(statement.predicate);
-    }
-    Ok((serving, changes))
-}
-
-/// What serves, with its signed history.
-///
-/// # Errors
-/// As [`history`].
-pub(crate) fn served(state: &State) -> Result<Served, StudentError> {
-    let (serving, _) = history(state)?;
-    let envelope = |bytes: Vec<u8>| envelope_from_file_bytes(&bytes);
-    let envelopes = state.changes()?.into_iter().map(envelope).collect::<Result<_, _>>()?;
-    Ok(Served {
-        active: serving.active().to_owned(),
-        versions: serving.versions().clone(),
-        history: envelopes,
-    })
 }
 
 fn tensors_of(files: &[AdapterFile]) -> Option<Digest> {
-    let tensors = files.iter().find(|file| file.name == seal_protocol::ADAPTER_MODEL_FILE);
+    let tensors = files.iter().find(|file| file.name == ADAPTER_MODEL_FILE);
     tensors.map(|file| file.sha256)
 }
 

@@ -117,7 +117,8 @@ fn write_config(folder: &Path) {
 }
 
 fn write_trust(folder: &Path) {
-    let expires = UnixSeconds(NOW.0 + 1_000_000);
+    // Beyond the machine's own clock too, which the real program goes by.
+    let expires = UnixSeconds(4_000_000_000);
     let roles = [Role::Root, Role::Teacher, Role::Student, Role::Auditor, Role::Ledger];
     let root =
         roles.into_iter().fold(TrustRoot::first(expires, Limits::default()), |root, role| {
