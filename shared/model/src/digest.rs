@@ -33,7 +33,8 @@ pub fn folder_digest(dir: &Path) -> Result<[u8; 32]> {
     let mut folder = Sha256::new();
     for name in names {
         let path = dir.join(&name);
-        let (len, digest) = file_digest(&path).map_err(|source| ModelError::File { path, source })?;
+        let (len, digest) =
+            file_digest(&path).map_err(|source| ModelError::File { path, source })?;
         folder.update(format!("{name}\0{len}\0"));
         folder.update(digest);
     }

@@ -39,7 +39,8 @@ impl Projection {
     /// How many there are.
     pub const COUNT: usize = 7;
     /// All of them, in order.
-    pub const ALL: [Self; Self::COUNT] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
 
     /// Hugging Face's name.
     #[must_use]
@@ -64,8 +65,10 @@ impl Projection {
     #[must_use]
     pub fn shape(self, config: &DecoderConfig) -> (usize, usize) {
         let (d, ffn) = (config.hidden_size, config.intermediate_size);
-        let (query, key_value) =
-            (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
+        let (query, key_value) = (
+            config.num_attention_heads * config.head_dim,
+            config.num_key_value_heads * config.head_dim,
+        );
         match self {
             Self::Q => (query, d),
             Self::K | Self::V => (key_value, d),
@@ -113,7 +116,12 @@ impl LoraSpec {
     #[must_use]
     #[allow(clippy::cast_precision_loss)]
     pub fn all(r: usize) -> Self {
-        Self { r, alpha: 2.0 * r as f64, targets: Projection::ALL.to_vec(), init: LoraInit::default() }
+        Self {
+            r,
+            alpha: 2.0 * r as f64,
+            targets: Projection::ALL.to_vec(),
+            init: LoraInit::default(),
+        }
     }
 
     /// Refuses a spec no adapter can have.
@@ -200,7 +208,8 @@ pub fn factor_shapes(config: &DecoderConfig, spec: &LoraSpec) -> Vec<FactorShape
     for layer in 0..config.num_hidden_layers {
         for &projection in &targets {
             let (out, inner) = projection.shape(config);
-            let shape = FactorShape { layer, projection, a: (spec.r, inner), b: (out, spec.r), offset };
+            let shape =
+                FactorShape { layer, projection, a: (spec.r, inner), b: (out, spec.r), offset };
             offset += shape.len();
             shapes.push(shape);
         }
@@ -234,11 +243,16 @@ impl Adapter {
         let shapes = factor_shapes(config, spec);
         let len = shapes.last().map_or(0, |s| s.offset + s.len());
         if flat.len() != len {
-            return Err(ModelError::Input(format!("{} adapter parameters, expected {len}", flat.len())));
+            return Err(ModelError::Input(format!(
+                "{} adapter parameters, expected {len}",
+                flat.len()
+            )));
         }
-        let mut layers: Vec<[Option<Factors>; Projection::COUNT]> = vec![Default::default(); config.num_hidden_layers];
+        let mut layers: Vec<[Option<Factors>; Projection::COUNT]> =
+            vec![Default::default(); config.num_hidden_layers];
         for shape in shapes {
-            let (a, b) = flat[shape.offset..shape.offset + shape.len()].split_at(shape.a.0 * shape.a.1);
+            let (a, b) =
+                flat[shape.offset..shape.offset + shape.len()].split_at(shape.a.0 * shape.a.1);
             let factors = Factors {
                 a: Tensor::from_slice(a, shape.a, &Device::Cpu)?,
                 b: Tensor::from_slice(b, shape.b, &Device::Cpu)?,

@@ -44,7 +44,11 @@ pub struct ItemScore {
 /// # Errors
 /// An item without prompt or answer, too long or with unknown tokens or adapter; a model whose
 /// output is not finite.
-pub fn score(decoder: &Decoder, adapters: &[&Adapter], items: &[ScoreItem]) -> Result<Vec<ItemScore>> {
+pub fn score(
+    decoder: &Decoder,
+    adapters: &[&Adapter],
+    items: &[ScoreItem],
+) -> Result<Vec<ItemScore>> {
     for (index, item) in items.iter().enumerate() {
         check(decoder, index, item)?;
     }
@@ -98,7 +102,10 @@ fn shards<'a>(decoder: &Decoder, items: &[ScoreItem], order: &'a [usize]) -> Vec
 }
 
 fn score_shard(
-    decoder: &Decoder, adapters: &[&Adapter], items: &[ScoreItem], shard: &[usize],
+    decoder: &Decoder,
+    adapters: &[&Adapter],
+    items: &[ScoreItem],
+    shard: &[usize],
 ) -> Result<Vec<ItemScore>> {
     let (mut batch, mut rows, mut targets) = (Batch::default(), Vec::new(), Vec::new());
     for &index in shard {
@@ -125,7 +132,12 @@ fn score_shard(
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn item_score(decoder: &Decoder, index: usize, answer: &[u32], judged: &[Judged]) -> Result<ItemScore> {
+fn item_score(
+    decoder: &Decoder,
+    index: usize,
+    answer: &[u32],
+    judged: &[Judged],
+) -> Result<ItemScore> {
     let total: f64 = judged.iter().map(|j| j.log_prob).sum();
     if !total.is_finite() {
         return Err(ModelError::NotFinite { what: format!("item {index}") });

@@ -23,7 +23,8 @@ impl Tokenizer {
     /// A file that is missing or damaged.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join("tokenizer.json");
-        let bytes = std::fs::read(&path).map_err(|source| ModelError::File { path: path.clone(), source })?;
+        let bytes = std::fs::read(&path)
+            .map_err(|source| ModelError::File { path: path.clone(), source })?;
         let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| refused(&path, &e))?;
         let (bos, eos) = (special_id(dir, "bos_token_id"), special_id(dir, "eos_token_id"));
         Ok(Self { inner, path, bos, eos })

@@ -26,7 +26,9 @@ fn config() -> DecoderConfig {
 
 /// 32 lines of 13 tokens and a passage of 45, as in the miniature's self-edits.
 fn job(seed: u64) -> InnerJob {
-    let tokens = |len: u64, salt: u64| (0..len).map(|i| ((i * 37 + salt * 101 + seed * 13) % 483) as u32).collect();
+    let tokens = |len: u64, salt: u64| {
+        (0..len).map(|i| ((i * 37 + salt * 101 + seed * 13) % 483) as u32).collect()
+    };
     let lines = (0..32).map(|line| TrainSequence::all(tokens(13, line), 0));
     let sequences = lines.chain([TrainSequence::all(tokens(45, 99), 1)]).collect();
     InnerJob { sequences, seed, start: None }

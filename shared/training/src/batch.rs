@@ -41,7 +41,11 @@ impl TrainSequence {
     /// What is wrong with it, if anything.
     fn problem(&self, decoder: &Decoder) -> Option<String> {
         if self.weights.len() != self.tokens.len() {
-            return Some(format!("{} weights for {} tokens", self.weights.len(), self.tokens.len()));
+            return Some(format!(
+                "{} weights for {} tokens",
+                self.weights.len(),
+                self.tokens.len()
+            ));
         }
         if self.weights.iter().any(|w| !(w.is_finite() && *w >= 0.0)) {
             return Some("a token's weight is negative or not finite".into());
@@ -58,7 +62,11 @@ impl TrainSequence {
 ///
 /// # Errors
 /// The first such sequence, and a candidate that trains nothing.
-pub(crate) fn check(decoder: &Decoder, candidate: usize, sequences: &[TrainSequence]) -> Result<()> {
+pub(crate) fn check(
+    decoder: &Decoder,
+    candidate: usize,
+    sequences: &[TrainSequence],
+) -> Result<()> {
     for (sequence, s) in sequences.iter().enumerate() {
         if let Some(problem) = s.problem(decoder) {
             return Err(TrainError::Sequence { candidate, sequence, problem });
@@ -91,11 +99,16 @@ impl TrainBatch {
     /// `norms` are the weights' sums by part, from [`part_norms`].
     #[allow(clippy::cast_possible_truncation)]
     pub fn push<'a>(
-        &mut self, sequences: impl IntoIterator<Item = &'a TrainSequence>, slot: usize, adapter: Option<usize>,
+        &mut self,
+        sequences: impl IntoIterator<Item = &'a TrainSequence>,
+        slot: usize,
+        adapter: Option<usize>,
         norms: &BTreeMap<usize, f64>,
     ) {
         for sequence in sequences {
-            let Some(last) = sequence.trained_weights().iter().rposition(|&w| w > 0.0) else { continue };
+            let Some(last) = sequence.trained_weights().iter().rposition(|&w| w > 0.0) else {
+                continue;
+            };
             let norm = norms.get(&sequence.part).copied().unwrap_or(1.0);
             // Tokens after the last trained one predict nothing.
             let span = self.inputs.push(&sequence.tokens[..=last], adapter);
@@ -113,7 +126,9 @@ impl TrainBatch {
 
 /// Sum of the weights of each part.
 #[must_use]
-pub fn part_norms<'a>(sequences: impl IntoIterator<Item = &'a TrainSequence>) -> BTreeMap<usize, f64> {
+pub fn part_norms<'a>(
+    sequences: impl IntoIterator<Item = &'a TrainSequence>,
+) -> BTreeMap<usize, f64> {
     let mut norms = BTreeMap::new();
     for sequence in sequences {
         let sum: f64 = sequence.trained_weights().iter().map(|&w| f64::from(w)).sum();

@@ -24,13 +24,17 @@ pub enum TrainError {
         problem: String,
     },
     /// A candidate whose sequences train no token.
-    #[error("candidate {candidate} trains no token; give it a sequence of at least two tokens with a positive weight")]
+    #[error(
+        "candidate {candidate} trains no token; give it a sequence of at least two tokens with a positive weight"
+    )]
     NothingToTrain {
         /// Which job.
         candidate: usize,
     },
     /// The loss is no longer a number.
-    #[error("candidate {candidate} diverged at step {step}: its loss is {loss}; lower the learning rate")]
+    #[error(
+        "candidate {candidate} diverged at step {step}: its loss is {loss}; lower the learning rate"
+    )]
     Diverged {
         /// Which job.
         candidate: usize,

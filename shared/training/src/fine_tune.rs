@@ -52,7 +52,13 @@ impl FineTune {
             return Err(TrainError::Diverged { candidate: 0, step: self.step, loss });
         }
         let rate = self.recipe.rate(self.step, self.steps);
-        self.optimizer.step(&mut self.parameters, &mut gradient, &self.recipe, rate, self.places.matrices());
+        self.optimizer.step(
+            &mut self.parameters,
+            &mut gradient,
+            &self.recipe,
+            rate,
+            self.places.matrices(),
+        );
         self.decoder = self.decoder.with_flat(&self.parameters)?;
         self.step += 1;
         Ok(loss)
@@ -73,7 +79,8 @@ impl FineTune {
                 let mut batch = TrainBatch::default();
                 batch.push(shard, 0, None, &norms);
                 let mut flat = vec![0.0; self.places.len()];
-                let mut sink = Gradients::Weights(WeightGradients { flat: &mut flat, places: &self.places });
+                let mut sink =
+                    Gradients::Weights(WeightGradients { flat: &mut flat, places: &self.places });
                 let losses = loss_and_gradients(&self.decoder, &batch, &[], 1, &mut sink)?;
                 Ok((losses.iter().sum(), flat))
             })
@@ -108,7 +115,10 @@ fn shards(sequences: &[TrainSequence], budget: usize) -> Vec<&[TrainSequence]> {
 /// A recipe or sequence that cannot be trained, or a loss that is not finite.
 #[allow(clippy::cast_possible_truncation)]
 pub fn fine_tune(
-    decoder: &Decoder, next_batch: &mut dyn FnMut(u64) -> Vec<TrainSequence>, recipe: &OptimRecipe, steps: u64,
+    decoder: &Decoder,
+    next_batch: &mut dyn FnMut(u64) -> Vec<TrainSequence>,
+    recipe: &OptimRecipe,
+    steps: u64,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(Decoder, Vec<f32>)> {
     let mut run = FineTune::new(decoder, recipe, steps)?;

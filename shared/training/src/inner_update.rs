@@ -86,10 +86,13 @@ impl InnerRecipe {
         self.lora.check()?;
         self.optimizer().check()?;
         match self {
-            r if r.steps == 0 => Err(TrainError::Recipe { field: "steps", problem: "must be at least 1" }),
-            r if r.sequences_per_step == Some(0) => {
-                Err(TrainError::Recipe { field: "sequences_per_step", problem: "must be at least 1, or absent" })
+            r if r.steps == 0 => {
+                Err(TrainError::Recipe { field: "steps", problem: "must be at least 1" })
             }
+            r if r.sequences_per_step == Some(0) => Err(TrainError::Recipe {
+                field: "sequences_per_step",
+                problem: "must be at least 1, or absent",
+            }),
             _ => Ok(()),
         }
     }
@@ -120,7 +123,10 @@ pub struct Trained {
 /// # Errors
 /// A recipe or sequence that cannot be trained, or the first candidate that diverged.
 pub fn inner_updates(
-    decoder: &Decoder, jobs: &[InnerJob], recipe: &InnerRecipe, progress: &mut (dyn FnMut(u64, u64) + Send),
+    decoder: &Decoder,
+    jobs: &[InnerJob],
+    recipe: &InnerRecipe,
+    progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Vec<Trained>> {
     recipe.check()?;
     jobs.iter().enumerate().try_for_each(|(index, job)| check(decoder, index, &job.sequences))?;
@@ -141,7 +147,11 @@ pub fn inner_updates(
 }
 
 /// Consecutive jobs whose steps together fill one forward. Fixed by the jobs, never by the threads.
-fn groups<'a>(decoder: &Decoder, jobs: &'a [InnerJob], recipe: &InnerRecipe) -> Vec<(usize, &'a [InnerJob])> {
+fn groups<'a>(
+    decoder: &Decoder,
+    jobs: &'a [InnerJob],
+    recipe: &InnerRecipe,
+) -> Vec<(usize, &'a [InnerJob])> {
     let budget = shard_tokens(decoder);
     let (mut groups, mut start, mut tokens) = (Vec::new(), 0, 0);
     for (index, job) in jobs.iter().enumerate() {
@@ -178,10 +188,18 @@ struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    fn new(decoder: &Decoder, index: usize, job: &'a InnerJob, recipe: &InnerRecipe) -> Result<Self> {
+    fn new(
+        decoder: &Decoder,
+        index: usize,
+        job: &'a InnerJob,
+        recipe: &InnerRecipe,
+    ) -> Result<Self> {
         let start = match &job.start {
             Some(adapter) if adapter.spec() != &recipe.lora => {
-                return Err(TrainError::Recipe { field: "lora", problem: "differs from the adapter to continue from" });
+                return Err(TrainError::Recipe {
+                    field: "lora",
+                    problem: "differs from the adapter to continue from",
+                });
             }
             Some(adapter) => adapter.clone(),
             None => Adapter::init(decoder.config(), &recipe.lora, job.seed)?,
@@ -226,7 +244,12 @@ struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    fn new(decoder: &'a Decoder, first: usize, jobs: &'a [InnerJob], recipe: &'a InnerRecipe) -> Result<Self> {
+    fn new(
+        decoder: &'a Decoder,
+        first: usize,
+        jobs: &'a [InnerJob],
+        recipe: &'a InnerRecipe,
+    ) -> Result<Self> {
         let candidate = |(i, job)| Candidate::new(decoder, first + i, job, recipe);
         let candidates = jobs.iter().enumerate().map(candidate).collect::<Result<_>>()?;
         Ok(Self { decoder, recipe, candidates })
@@ -235,7 +258,8 @@ impl<'a> Group<'a> {
     fn run(mut self, stepped: &(dyn Fn(usize) + Sync)) -> Result<Vec<Trained>> {
         let optimizer = self.recipe.optimizer();
         let mut full = None;
-        let mut gradients: Vec<Vec<f32>> = self.candidates.iter().map(|c| vec![0.0; c.parameters.len()]).collect();
+        let mut gradients: Vec<Vec<f32>> =
+            self.candidates.iter().map(|c| vec![0.0; c.parameters.len()]).collect();
         for step in 0..self.recipe.steps {
             let drawn;
             let batch = match self.recipe.sequences_per_step {
@@ -247,7 +271,9 @@ impl<'a> Group<'a> {
             };
             let losses = self.gradients(batch, &mut gradients)?;
             let rate = optimizer.rate(step, self.recipe.steps);
-            for ((candidate, gradient), loss) in self.candidates.iter_mut().zip(&mut gradients).zip(losses) {
+            for ((candidate, gradient), loss) in
+                self.candidates.iter_mut().zip(&mut gradients).zip(losses)
+            {
                 if !loss.is_finite() {
                     return Err(TrainError::Diverged { candidate: candidate.index, step, loss });
                 }
@@ -296,7 +322,13 @@ impl Candidate<'_> {
     #[allow(clippy::cast_possible_truncation)]
     fn learn(&mut self, gradient: &mut [f32], loss: f64, recipe: &OptimRecipe, rate: f64) {
         let everything = 0..self.parameters.len();
-        self.optimizer.step(&mut self.parameters, gradient, recipe, rate, std::slice::from_ref(&everything));
+        self.optimizer.step(
+            &mut self.parameters,
+            gradient,
+            recipe,
+            rate,
+            std::slice::from_ref(&everything),
+        );
         self.losses.push(loss as f32);
     }
 

@@ -53,11 +53,27 @@ impl OptimRecipe {
     /// The first field out of range.
     pub fn check(&self) -> Result<()> {
         let rules = [
-            ("learning_rate", self.learning_rate.is_finite() && self.learning_rate >= 0.0, "must be 0 or more"),
-            ("betas", in_unit(self.betas.0) && in_unit(self.betas.1), "must be at least 0 and below 1"),
+            (
+                "learning_rate",
+                self.learning_rate.is_finite() && self.learning_rate >= 0.0,
+                "must be 0 or more",
+            ),
+            (
+                "betas",
+                in_unit(self.betas.0) && in_unit(self.betas.1),
+                "must be at least 0 and below 1",
+            ),
             ("eps", self.eps.is_finite() && self.eps > 0.0, "must be above 0"),
-            ("weight_decay", self.weight_decay.is_finite() && self.weight_decay >= 0.0, "must be 0 or more"),
-            ("clip", self.clip.is_none_or(|c| c.is_finite() && c > 0.0), "must be above 0, or absent"),
+            (
+                "weight_decay",
+                self.weight_decay.is_finite() && self.weight_decay >= 0.0,
+                "must be 0 or more",
+            ),
+            (
+                "clip",
+                self.clip.is_none_or(|c| c.is_finite() && c > 0.0),
+                "must be above 0, or absent",
+            ),
             ("final_fraction", (0.0..=1.0).contains(&self.final_fraction), "must be 0 to 1"),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {
@@ -69,7 +85,8 @@ impl OptimRecipe {
     /// The learning rate at `step` of `steps`, both from 0.
     #[must_use]
     pub fn rate(&self, step: u64, steps: u64) -> f64 {
-        self.learning_rate * factor(self.schedule, step, steps, self.warmup_steps, self.final_fraction)
+        self.learning_rate
+            * factor(self.schedule, step, steps, self.warmup_steps, self.final_fraction)
     }
 }
 
@@ -98,10 +115,17 @@ impl AdamW {
     /// Vectors of another length than the state.
     #[allow(clippy::cast_possible_truncation)]
     pub fn step(
-        &mut self, parameters: &mut [f32], gradient: &mut [f32], recipe: &OptimRecipe, rate: f64,
+        &mut self,
+        parameters: &mut [f32],
+        gradient: &mut [f32],
+        recipe: &OptimRecipe,
+        rate: f64,
         decayed: &[Range<usize>],
     ) {
-        assert!(parameters.len() == self.first.len() && gradient.len() == self.first.len(), "flat vectors differ");
+        assert!(
+            parameters.len() == self.first.len() && gradient.len() == self.first.len(),
+            "flat vectors differ"
+        );
         self.steps += 1;
         if let Some(most) = recipe.clip {
             clip(gradient, most);
@@ -116,12 +140,19 @@ impl AdamW {
     }
 
     #[allow(clippy::cast_possible_truncation)]
-    fn update(&mut self, parameters: &mut [f32], gradient: &[f32], recipe: &OptimRecipe, rate: f64) {
+    fn update(
+        &mut self,
+        parameters: &mut [f32],
+        gradient: &[f32],
+        recipe: &OptimRecipe,
+        rate: f64,
+    ) {
         let (beta1, beta2) = recipe.betas;
         let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
         let size = (rate / (1.0 - beta1.powi(steps))) as f32;
         let root = (1.0 / (1.0 - beta2.powi(steps)).sqrt()) as f32;
-        let (epsilon, new1, beta2, new2) = (recipe.eps as f32, (1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
+        let (epsilon, new1, beta2, new2) =
+            (recipe.eps as f32, (1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
         let numbers = Numbers { size, root, epsilon, new1, beta2, new2 };
         update_kernel(parameters, gradient, &mut self.first, &mut self.second, numbers);
     }
@@ -173,7 +204,7 @@ mod tests {
     fn decay_reaches_only_its_range_and_does_not_pass_through_the_means() {
         let recipe = OptimRecipe { weight_decay: 0.5, ..OptimRecipe::default() };
         let (mut p, mut g) = (vec![2.0, 2.0], vec![0.0, 0.0]);
-        AdamW::new(2).step(&mut p, &mut g, &recipe, 0.1, &[0..1]);
+        AdamW::new(2).step(&mut p, &mut g, &recipe, 0.1, std::slice::from_ref(&(0..1)));
         assert!((p[0] - 1.9).abs() < 1e-6 && p[1] == 2.0, "{p:?}");
     }
 

@@ -54,7 +54,9 @@ pub enum AdapterError {
     #[error("adapter_config.json: {0}")]
     Config(String),
     /// `adapter_config.json` asks for something other than plain LoRA.
-    #[error("adapter_config.json: `{field}` = {value} is not supported; only plain LoRA without bias, dropout or other layers is")]
+    #[error(
+        "adapter_config.json: `{field}` = {value} is not supported; only plain LoRA without bias, dropout or other layers is"
+    )]
     Unsupported {
         /// The field.
         field: String,
@@ -117,7 +119,11 @@ pub(super) fn read_capped(path: &Path, max: u64) -> Result<Vec<u8>, AdapterError
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > max {
-        return Err(AdapterError::TooLarge { what: "an adapter file", bytes: bytes.len() as u64, max });
+        return Err(AdapterError::TooLarge {
+            what: "an adapter file",
+            bytes: bytes.len() as u64,
+            max,
+        });
     }
     Ok(bytes)
 }
@@ -135,34 +141,56 @@ struct PeftConfig {
 
 /// Fields that name or describe, and so may hold anything.
 const DESCRIPTIVE: [&str; 9] = [
-    "base_model_name_or_path", "revision", "task_type", "inference_mode", "auto_mapping", "init_lora_weights",
-    "peft_version", "lora_dropout", "runtime_config",
+    "base_model_name_or_path",
+    "revision",
+    "task_type",
+    "inference_mode",
+    "auto_mapping",
+    "init_lora_weights",
+    "peft_version",
+    "lora_dropout",
+    "runtime_config",
 ];
 
 /// Parses and checks `adapter_config.json`.
 pub(super) fn check_config(bytes: &[u8]) -> Result<LoraSpec, AdapterError> {
     if bytes.len() as u64 > MAX_CONFIG_BYTES {
         let bytes = bytes.len() as u64;
-        return Err(AdapterError::TooLarge { what: "adapter_config.json", bytes, max: MAX_CONFIG_BYTES });
+        return Err(AdapterError::TooLarge {
+            what: "adapter_config.json",
+            bytes,
+            max: MAX_CONFIG_BYTES,
+        });
     }
-    let config: PeftConfig = serde_json::from_slice(bytes).map_err(|e| AdapterError::Config(e.to_string()))?;
+    let config: PeftConfig =
+        serde_json::from_slice(bytes).map_err(|e| AdapterError::Config(e.to_string()))?;
     if config.peft_type != "LORA" {
-        return Err(AdapterError::Unsupported { field: "peft_type".into(), value: config.peft_type });
+        return Err(AdapterError::Unsupported {
+            field: "peft_type".into(),
+            value: config.peft_type,
+        });
     }
     for (field, value) in &config.rest {
         if !DESCRIPTIVE.contains(&field.as_str()) && !is_off(field, value) {
-            return Err(AdapterError::Unsupported { field: field.clone(), value: value.to_string() });
+            return Err(AdapterError::Unsupported {
+                field: field.clone(),
+                value: value.to_string(),
+            });
         }
     }
-    let targets = config.target_modules.iter().map(|name| target(name)).collect::<Result<_, _>>()?;
-    let spec = LoraSpec { r: config.r, alpha: config.lora_alpha, targets, init: LoraInit::default() };
+    let targets =
+        config.target_modules.iter().map(|name| target(name)).collect::<Result<_, _>>()?;
+    let spec =
+        LoraSpec { r: config.r, alpha: config.lora_alpha, targets, init: LoraInit::default() };
     spec.check().map_err(|e| AdapterError::Config(e.to_string()))?;
     Ok(spec)
 }
 
 fn target(name: &str) -> Result<Projection, AdapterError> {
-    Projection::from_name(name)
-        .ok_or_else(|| AdapterError::Unsupported { field: "target_modules".into(), value: name.into() })
+    Projection::from_name(name).ok_or_else(|| AdapterError::Unsupported {
+        field: "target_modules".into(),
+        value: name.into(),
+    })
 }
 
 /// True for a PEFT option in the position that leaves plain LoRA.
@@ -173,7 +201,10 @@ fn is_off(field: &str, value: &Value) -> bool {
         Value::Object(map) => map.is_empty(),
         _ => false,
     };
-    empty || (field == "bias" && value == "none") || (field == "lora_bias" && value == false) || is_idle(field, value)
+    empty
+        || (field == "bias" && value == "none")
+        || (field == "lora_bias" && value == false)
+        || is_idle(field, value)
 }
 
 /// Sizes of methods that the flags checked elsewhere leave switched off.
@@ -182,7 +213,11 @@ fn is_idle(field: &str, value: &Value) -> bool {
 }
 
 /// Checks `adapter_model.safetensors` against what `spec` on `config` must have, and builds it.
-pub(super) fn check_weights(bytes: &[u8], spec: &LoraSpec, config: &DecoderConfig) -> Result<Adapter, AdapterError> {
+pub(super) fn check_weights(
+    bytes: &[u8],
+    spec: &LoraSpec,
+    config: &DecoderConfig,
+) -> Result<Adapter, AdapterError> {
     check_header(bytes)?;
     let file = SafeTensors::deserialize(bytes).map_err(|e| AdapterError::Header(e.to_string()))?;
     let shapes = factor_shapes(config, spec);
@@ -202,7 +237,10 @@ pub(super) fn check_weights(bytes: &[u8], spec: &LoraSpec, config: &DecoderConfi
             return Err(AdapterError::Shape { name: name.clone(), found, expected });
         }
         if !matches!(view.dtype(), Dtype::F32 | Dtype::BF16 | Dtype::F16) {
-            return Err(AdapterError::Dtype { name: name.clone(), dtype: format!("{:?}", view.dtype()) });
+            return Err(AdapterError::Dtype {
+                name: name.clone(),
+                dtype: format!("{:?}", view.dtype()),
+            });
         }
     }
     let mut flat = Vec::new();
@@ -232,14 +270,20 @@ fn numbers(file: &SafeTensors<'_>, name: String) -> Result<Vec<f32>, AdapterErro
 /// Checks the raw header, whose JSON a lenient parser would silently merge.
 fn check_header(bytes: &[u8]) -> Result<(), AdapterError> {
     let header = |problem: &str| AdapterError::Header(problem.into());
-    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| header("shorter than its header"))?;
+    let (length, rest) =
+        bytes.split_first_chunk::<8>().ok_or_else(|| header("shorter than its header"))?;
     let length = u64::from_le_bytes(*length);
     if length > MAX_HEADER_BYTES {
-        return Err(AdapterError::TooLarge { what: "the safetensors header", bytes: length, max: MAX_HEADER_BYTES });
+        return Err(AdapterError::TooLarge {
+            what: "the safetensors header",
+            bytes: length,
+            max: MAX_HEADER_BYTES,
+        });
     }
     let length = usize::try_from(length).map_err(|_| header("shorter than its header"))?;
     let text = rest.get(..length).ok_or_else(|| header("shorter than its header"))?;
-    let names: Names = serde_json::from_slice(text).map_err(|e| AdapterError::Header(e.to_string()))?;
+    let names: Names =
+        serde_json::from_slice(text).map_err(|e| AdapterError::Header(e.to_string()))?;
     let mut seen = BTreeSet::new();
     if let Some(twice) = names.0.iter().find(|name| !seen.insert(name.as_str())) {
         return Err(AdapterError::DuplicateTensor(twice.clone()));

@@ -26,7 +26,11 @@ impl Adapter {
     ///
     /// # Errors
     /// Factors that are not f32.
-    pub fn to_peft_bytes(&self, base_name: &str, base_revision: &str) -> Result<(Vec<u8>, Vec<u8>)> {
+    pub fn to_peft_bytes(
+        &self,
+        base_name: &str,
+        base_revision: &str,
+    ) -> Result<(Vec<u8>, Vec<u8>)> {
         let mut tensors = BTreeMap::new();
         for layer in 0..self.layer_count() {
             for projection in Projection::ALL {
@@ -73,7 +77,8 @@ impl Adapter {
             let path = dir.join(name);
             fs::write(&path, bytes).map_err(|source| ModelError::File { path, source })
         };
-        fs::create_dir_all(dir).map_err(|source| ModelError::File { path: dir.to_path_buf(), source })?;
+        fs::create_dir_all(dir)
+            .map_err(|source| ModelError::File { path: dir.to_path_buf(), source })?;
         write(WEIGHTS, &weights)?;
         write(CONFIG, &config)
     }
@@ -93,7 +98,9 @@ impl Adapter {
     /// # Errors
     /// As [`Adapter::load_peft`].
     pub fn from_peft_bytes(
-        adapter_config: &[u8], weights: &[u8], config: &DecoderConfig,
+        adapter_config: &[u8],
+        weights: &[u8],
+        config: &DecoderConfig,
     ) -> Result<Self, AdapterError> {
         let spec = gate::check_config(adapter_config)?;
         gate::check_weights(weights, &spec, config)

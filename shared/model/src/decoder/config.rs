@@ -40,7 +40,9 @@ impl Family {
     }
 
     fn parse(architecture: &str) -> Option<Self> {
-        [Self::Llama, Self::Mistral, Self::Qwen2].into_iter().find(|f| f.architecture() == architecture)
+        [Self::Llama, Self::Mistral, Self::Qwen2]
+            .into_iter()
+            .find(|f| f.architecture() == architecture)
     }
 
     /// True if q, k and v have a bias.
@@ -143,10 +145,12 @@ impl DecoderConfig {
     /// # Errors
     /// As [`DecoderConfig::from_file`].
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
-        let raw: Raw = serde_json::from_slice(bytes).map_err(|e| config_error(path, e.to_string()))?;
+        let raw: Raw =
+            serde_json::from_slice(bytes).map_err(|e| config_error(path, e.to_string()))?;
         let architecture = raw.architectures.first().map_or("", String::as_str);
-        let family = Family::parse(architecture)
-            .ok_or_else(|| unsupported(path, "architectures", format!("{:?}", raw.architectures)))?;
+        let family = Family::parse(architecture).ok_or_else(|| {
+            unsupported(path, "architectures", format!("{:?}", raw.architectures))
+        })?;
         raw.refuse_unsupported(path, family)?;
         let rope_theta = raw.rope_theta(path)?;
         let config = Self {
@@ -185,7 +189,9 @@ impl DecoderConfig {
             ("head_dim", self.head_dim, 1 << 12),
             ("max_position_embeddings", self.max_position_embeddings, 1 << 20),
         ];
-        if let Some((name, size, most)) = sizes.into_iter().find(|&(_, size, most)| size == 0 || size > most) {
+        if let Some((name, size, most)) =
+            sizes.into_iter().find(|&(_, size, most)| size == 0 || size > most)
+        {
             return Err(format!("`{name}` = {size} is outside 1..={most}"));
         }
         if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
@@ -235,7 +241,11 @@ impl DecoderConfig {
     /// Head counts and size.
     #[must_use]
     pub fn heads(&self) -> Heads {
-        Heads { query: self.num_attention_heads, key_value: self.num_key_value_heads, dim: self.head_dim }
+        Heads {
+            query: self.num_attention_heads,
+            key_value: self.num_key_value_heads,
+            dim: self.head_dim,
+        }
     }
 
     /// True if the sequence end token set contains `token`.
@@ -280,9 +290,9 @@ impl Raw {
         let nested = self.rope_parameters.as_ref().and_then(|p| p.get("rope_theta"));
         match (self.rope_theta, nested) {
             (Some(theta), _) => Ok(theta),
-            (None, Some(theta)) => {
-                theta.as_f64().ok_or_else(|| config_error(path, "`rope_theta` is not a number".into()))
-            }
+            (None, Some(theta)) => theta
+                .as_f64()
+                .ok_or_else(|| config_error(path, "`rope_theta` is not a number".into())),
             (None, None) => Ok(10_000.0),
         }
     }
@@ -325,7 +335,9 @@ mod tests {
     #[test]
     fn rope_theta_is_found_where_either_version_of_transformers_puts_it() {
         let old = parse(|c| c["rope_theta"] = json!(5e5)).unwrap();
-        let new = parse(|c| c["rope_parameters"] = json!({"rope_theta": 5e5, "rope_type": "default"})).unwrap();
+        let new =
+            parse(|c| c["rope_parameters"] = json!({"rope_theta": 5e5, "rope_type": "default"}))
+                .unwrap();
         assert_eq!((old.rope_theta, new.rope_theta), (5e5, 5e5));
     }
 
@@ -351,7 +363,12 @@ mod tests {
 
     #[test]
     fn sizes_that_do_not_fit_are_refused_before_memory_is_asked_for() {
-        assert!(parse(|c| c["vocab_size"] = json!(1u64 << 40)).unwrap_err().to_string().contains("vocab_size"));
+        assert!(
+            parse(|c| c["vocab_size"] = json!(1u64 << 40))
+                .unwrap_err()
+                .to_string()
+                .contains("vocab_size")
+        );
         assert!(parse(|c| c["num_key_value_heads"] = json!(3)).is_err());
         assert!(parse(|c| c["num_attention_heads"] = json!(0)).is_err());
     }

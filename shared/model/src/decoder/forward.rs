@@ -82,7 +82,11 @@ impl Decoder {
     /// # Errors
     /// A token outside the vocabulary, an adapter index without an adapter.
     pub fn forward(
-        &self, batch: &Batch, adapters: &[&Adapter], attend: &mut dyn Attend, keep: &mut dyn FnMut(LayerTrace),
+        &self,
+        batch: &Batch,
+        adapters: &[&Adapter],
+        attend: &mut dyn Attend,
+        keep: &mut dyn FnMut(LayerTrace),
     ) -> Result<Tensor> {
         check_adapters(batch, adapters, self.config().num_hidden_layers)?;
         let mut x = embedding::forward(&self.weights().embedding, &batch.tokens)?;
@@ -124,7 +128,13 @@ impl Decoder {
     }
 
     fn layer(
-        &self, index: usize, layer: &Layer, input: Tensor, batch: &Batch, adapters: &[&Adapter], attend: &mut dyn Attend,
+        &self,
+        index: usize,
+        layer: &Layer,
+        input: Tensor,
+        batch: &Batch,
+        adapters: &[&Adapter],
+        attend: &mut dyn Attend,
     ) -> Result<(Tensor, LayerTrace)> {
         let epsilon = self.config().rms_norm_eps;
         let mut loras: [Vec<(LoraRows, Tensor)>; Projection::COUNT] = Default::default();
@@ -146,7 +156,20 @@ impl Decoder {
         let activated = swiglu::forward(&gate, &up)?;
         let output = elementwise::add(&middle, &project(Projection::Down, &activated)?)?;
         let trace = LayerTrace {
-            input, attn_in, attn_inverses, q, k, v, attended, middle, mlp_in, mlp_inverses, gate, up, activated, loras,
+            input,
+            attn_in,
+            attn_inverses,
+            q,
+            k,
+            v,
+            attended,
+            middle,
+            mlp_in,
+            mlp_inverses,
+            gate,
+            up,
+            activated,
+            loras,
         };
         Ok((output, trace))
     }
@@ -159,7 +182,12 @@ impl Decoder {
 }
 
 /// The adapted rows of one projection of one layer.
-fn lora_rows(batch: &Batch, adapters: &[&Adapter], layer: usize, which: Projection) -> Vec<LoraRows> {
+fn lora_rows(
+    batch: &Batch,
+    adapters: &[&Adapter],
+    layer: usize,
+    which: Projection,
+) -> Vec<LoraRows> {
     let segments = batch.segments.iter();
     segments
         .filter_map(|segment| {
@@ -174,10 +202,15 @@ fn lora_rows(batch: &Batch, adapters: &[&Adapter], layer: usize, which: Projecti
 fn check_adapters(batch: &Batch, adapters: &[&Adapter], layers: usize) -> Result<()> {
     for index in batch.segments.iter().filter_map(|s| s.adapter) {
         let Some(adapter) = adapters.get(index) else {
-            return Err(ModelError::Input(format!("adapter {index} of {} does not exist", adapters.len())));
+            return Err(ModelError::Input(format!(
+                "adapter {index} of {} does not exist",
+                adapters.len()
+            )));
         };
         if adapter.layer_count() != layers {
-            return Err(ModelError::Input(format!("adapter {index} was made for another number of layers")));
+            return Err(ModelError::Input(format!(
+                "adapter {index} was made for another number of layers"
+            )));
         }
     }
     Ok(())

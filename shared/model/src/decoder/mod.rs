@@ -53,7 +53,12 @@ impl Decoder {
             return Err(ModelError::Input("this build computes on the CPU only".into()));
         }
         let rope = Rope::new(config.head_dim, config.max_position_embeddings, config.rope_theta);
-        Ok(Self { config: Arc::new(config), weights: Arc::new(weights), rope: Arc::new(rope), device: device.clone() })
+        Ok(Self {
+            config: Arc::new(config),
+            weights: Arc::new(weights),
+            rope: Arc::new(rope),
+            device: device.clone(),
+        })
     }
 
     /// This decoder with the weights of one flat vector in the order of [`parameters`].

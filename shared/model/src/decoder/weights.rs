@@ -89,7 +89,10 @@ impl Weights {
             for projection in Projection::ALL {
                 let module = projection.module(layer);
                 let weight = get(&format!("{module}.weight"))?;
-                let bias = projection.has_bias(config).then(|| get(&format!("{module}.bias"))).transpose()?;
+                let bias = projection
+                    .has_bias(config)
+                    .then(|| get(&format!("{module}.bias")))
+                    .transpose()?;
                 projections.push(Linear::new(weight, bias));
             }
             layers.push(Layer {
@@ -120,7 +123,10 @@ impl Weights {
             at += len;
         }
         if at != flat.len() {
-            return Err(ModelError::Input(format!("{} flat parameters, expected {at}", flat.len())));
+            return Err(ModelError::Input(format!(
+                "{} flat parameters, expected {at}",
+                flat.len()
+            )));
         }
         Self::from_tensors(config, &tensors, Path::new(""))
     }
@@ -129,12 +135,20 @@ impl Weights {
     ///
     /// # Errors
     /// A missing or misshapen tensor; `path` is for the message only.
-    pub fn from_tensors(config: &DecoderConfig, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<Self> {
+    pub fn from_tensors(
+        config: &DecoderConfig,
+        tensors: &BTreeMap<String, Tensor>,
+        path: &Path,
+    ) -> Result<Self> {
         let weights = |problem| ModelError::Weights { path: path.to_path_buf(), problem };
         for (name, shape) in parameters(config) {
-            let found = tensors.get(&name).ok_or_else(|| weights(format!("tensor `{name}` is missing")))?;
+            let found =
+                tensors.get(&name).ok_or_else(|| weights(format!("tensor `{name}` is missing")))?;
             if found.dims() != shape {
-                return Err(weights(format!("tensor `{name}` is {:?}, expected {shape:?}", found.dims())));
+                return Err(weights(format!(
+                    "tensor `{name}` is {:?}, expected {shape:?}",
+                    found.dims()
+                )));
             }
         }
         Self::build(config, |name| {
@@ -231,7 +245,8 @@ pub(crate) fn to_safetensors(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u
             .map_err(|e| ModelError::Input(format!("tensor `{name}`: {e}")))?;
         views.push((name.as_str(), view));
     }
-    safetensors::serialize(views, None).map_err(|e| ModelError::Input(format!("cannot serialise weights: {e}")))
+    safetensors::serialize(views, None)
+        .map_err(|e| ModelError::Input(format!("cannot serialise weights: {e}")))
 }
 
 /// The weight files of a folder, in order.
@@ -240,10 +255,14 @@ fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
     if !index.exists() {
         return Ok(vec![dir.join("model.safetensors")]);
     }
-    let bytes = fs::read(&index).map_err(|source| ModelError::File { path: index.clone(), source })?;
+    let bytes =
+        fs::read(&index).map_err(|source| ModelError::File { path: index.clone(), source })?;
     let weights = |problem: String| ModelError::Weights { path: index.clone(), problem };
-    let parsed: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| weights(e.to_string()))?;
-    let map = parsed["weight_map"].as_object().ok_or_else(|| weights("`weight_map` is missing".into()))?;
+    let parsed: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|e| weights(e.to_string()))?;
+    let map = parsed["weight_map"]
+        .as_object()
+        .ok_or_else(|| weights("`weight_map` is missing".into()))?;
     let mut names: Vec<&str> = map.values().filter_map(|v| v.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -255,15 +274,20 @@ fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn read_file(
-    path: &Path, wanted: &BTreeMap<String, Vec<usize>>, device: &Device, into: &mut BTreeMap<String, Tensor>,
+    path: &Path,
+    wanted: &BTreeMap<String, Vec<usize>>,
+    device: &Device,
+    into: &mut BTreeMap<String, Tensor>,
 ) -> Result<()> {
-    let bytes = fs::read(path).map_err(|source| ModelError::File { path: path.to_path_buf(), source })?;
+    let bytes =
+        fs::read(path).map_err(|source| ModelError::File { path: path.to_path_buf(), source })?;
     let weights = |problem: String| ModelError::Weights { path: path.to_path_buf(), problem };
     let file = SafeTensors::deserialize(&bytes).map_err(|e| weights(e.to_string()))?;
     for name in wanted.keys() {
         let Ok(view) = file.tensor(name) else { continue };
-        let data = to_f32(view.dtype(), view.data())
-            .ok_or_else(|| weights(format!("tensor `{name}` has dtype {:?}, not F32, F16 or BF16", view.dtype())))?;
+        let data = to_f32(view.dtype(), view.data()).ok_or_else(|| {
+            weights(format!("tensor `{name}` has dtype {:?}, not F32, F16 or BF16", view.dtype()))
+        })?;
         into.insert(name.clone(), Tensor::from_vec(data, view.shape(), device)?);
     }
     Ok(())
@@ -273,8 +297,12 @@ fn read_file(
 pub(crate) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     let pairs = || bytes.as_chunks::<2>().0.iter().copied();
     match dtype {
-        Dtype::F32 => Some(bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect()),
-        Dtype::BF16 => Some(pairs().map(|b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)).collect()),
+        Dtype::F32 => {
+            Some(bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect())
+        }
+        Dtype::BF16 => {
+            Some(pairs().map(|b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)).collect())
+        }
         Dtype::F16 => Some(pairs().map(|b| half_to_f32(u16::from_le_bytes(b))).collect()),
         _ => None,
     }
@@ -297,7 +325,10 @@ mod tests {
 
     #[test]
     fn half_precision_numbers_are_read_exactly() {
-        let bytes: Vec<u8> = [0x3c00u16, 0xc000, 0x0001, 0x7c00, 0x3555].iter().flat_map(|b| b.to_le_bytes()).collect();
+        let bytes: Vec<u8> = [0x3c00u16, 0xc000, 0x0001, 0x7c00, 0x3555]
+            .iter()
+            .flat_map(|b| b.to_le_bytes())
+            .collect();
         let read = to_f32(Dtype::F16, &bytes).unwrap();
         assert_eq!(read, [1.0, -2.0, 5.960_464_5e-8, f32::INFINITY, 0.333_251_95]);
         assert_eq!(to_f32(Dtype::BF16, &[0x80, 0x3f]).unwrap(), [1.0]);

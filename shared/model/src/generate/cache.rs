@@ -46,7 +46,8 @@ impl LayerPast {
         let capacity = (2 * self.capacity).max(4 * LANES);
         let mut keys = vec![0.0; width * capacity];
         for d in 0..width {
-            keys[d * capacity..][..self.len].copy_from_slice(&self.keys[d * self.capacity..][..self.len]);
+            keys[d * capacity..][..self.len]
+                .copy_from_slice(&self.keys[d * self.capacity..][..self.len]);
         }
         (self.keys, self.capacity) = (keys, capacity);
     }
@@ -87,7 +88,9 @@ impl Attend for Prefill<'_> {
         let (keys, vals) = (values(k)?, values(v)?);
         for (span, past) in self.spans.iter().zip(self.pasts.iter_mut()) {
             let rows = span.start * width..(span.start + span.len) * width;
-            for (key, value) in keys[rows.clone()].chunks_exact(width).zip(vals[rows].chunks_exact(width)) {
+            for (key, value) in
+                keys[rows.clone()].chunks_exact(width).zip(vals[rows].chunks_exact(width))
+            {
                 past.layers[layer].push(key, value);
             }
         }
@@ -104,7 +107,8 @@ pub(super) struct Decode<'a> {
 
 impl Attend for Decode<'_> {
     fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        let (kv_width, width) = (self.heads.key_value * self.heads.dim, self.heads.query * self.heads.dim);
+        let (kv_width, width) =
+            (self.heads.key_value * self.heads.dim, self.heads.query * self.heads.dim);
         let (queries, keys, vals) = (values(q)?, values(k)?, values(v)?);
         let mut out = vec![0.0; queries.len()];
         let mut row = Vec::new();

@@ -45,7 +45,10 @@ pub struct Prompt {
 /// An empty or too long prompt, unknown tokens or adapter, settings out of range, a model whose
 /// output is not finite.
 pub fn generate(
-    decoder: &Decoder, adapters: &[&Adapter], prompts: &[Prompt], sampling: &SamplingConfig,
+    decoder: &Decoder,
+    adapters: &[&Adapter],
+    prompts: &[Prompt],
+    sampling: &SamplingConfig,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Vec<Vec<u32>>> {
     if let Some(problem) = sampling.problem() {
@@ -99,7 +102,10 @@ struct Group<'a> {
 
 impl<'a> Group<'a> {
     fn new(
-        decoder: &'a Decoder, adapters: &'a [&'a Adapter], group: &[(usize, &Prompt)], sampling: &'a SamplingConfig,
+        decoder: &'a Decoder,
+        adapters: &'a [&'a Adapter],
+        group: &[(usize, &Prompt)],
+        sampling: &'a SamplingConfig,
     ) -> Result<Self> {
         let mut prompts = Batch::default();
         let mut writers = Vec::with_capacity(group.len());
@@ -122,7 +128,8 @@ impl<'a> Group<'a> {
         let logits = self.read_prompts()?;
         self.choose(&logits, (0..self.writers.len()).collect())?;
         loop {
-            let active: Vec<usize> = (0..self.writers.len()).filter(|&i| !self.writers[i].ended).collect();
+            let active: Vec<usize> =
+                (0..self.writers.len()).filter(|&i| !self.writers[i].ended).collect();
             if active.is_empty() {
                 return Ok(self.writers.into_iter().map(|w| w.text).collect());
             }
@@ -149,7 +156,13 @@ impl<'a> Group<'a> {
             batch.push_next(token, writer.position as u32 - 1, writer.adapter);
         }
         let writers = &self.writers;
-        let pasts = self.pasts.iter_mut().zip(writers).filter(|(_, w)| !w.ended).map(|(past, _)| past).collect();
+        let pasts = self
+            .pasts
+            .iter_mut()
+            .zip(writers)
+            .filter(|(_, w)| !w.ended)
+            .map(|(past, _)| past)
+            .collect();
         let mut decode = Decode { heads: self.decoder.config().heads(), pasts };
         let hidden = self.decoder.forward(&batch, self.adapters, &mut decode, &mut drop)?;
         self.head(&hidden)
@@ -167,8 +180,9 @@ impl<'a> Group<'a> {
             if writer.ended {
                 continue;
             }
-            let token = sampler::sample(row, self.sampling, &mut writer.rng)
-                .ok_or_else(|| ModelError::NotFinite { what: format!("prompt {}", writer.index) })?;
+            let token = sampler::sample(row, self.sampling, &mut writer.rng).ok_or_else(|| {
+                ModelError::NotFinite { what: format!("prompt {}", writer.index) }
+            })?;
             writer.text.push(token);
             writer.position += 1;
             writer.ended = writer.text.len() >= self.sampling.max_new_tokens

@@ -26,7 +26,14 @@ pub struct SamplingConfig {
 
 impl Default for SamplingConfig {
     fn default() -> Self {
-        Self { max_new_tokens: 256, temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, stop: Vec::new() }
+        Self {
+            max_new_tokens: 256,
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            stop: Vec::new(),
+        }
     }
 }
 
@@ -35,8 +42,12 @@ impl SamplingConfig {
     #[must_use]
     pub fn problem(&self) -> Option<&'static str> {
         match self {
-            s if !(s.temperature.is_finite() && s.temperature >= 0.0) => Some("`temperature` must be 0 or more"),
-            s if !(s.top_p > 0.0 && s.top_p <= 1.0) => Some("`top_p` must be above 0 and at most 1"),
+            s if !(s.temperature.is_finite() && s.temperature >= 0.0) => {
+                Some("`temperature` must be 0 or more")
+            }
+            s if !(s.top_p > 0.0 && s.top_p <= 1.0) => {
+                Some("`top_p` must be above 0 and at most 1")
+            }
             s if !(0.0..=1.0).contains(&s.min_p) => Some("`min_p` must be 0 to 1"),
             _ => None,
         }
@@ -44,7 +55,11 @@ impl SamplingConfig {
 }
 
 /// Draws one token; `None` if the logits are not finite.
-pub(super) fn sample(logits: &mut [f32], config: &SamplingConfig, rng: &mut ChaCha8Rng) -> Option<u32> {
+pub(super) fn sample(
+    logits: &mut [f32],
+    config: &SamplingConfig,
+    rng: &mut ChaCha8Rng,
+) -> Option<u32> {
     if logits.iter().any(|x| x.is_nan()) {
         return None;
     }
@@ -73,7 +88,8 @@ pub(super) fn sample(logits: &mut [f32], config: &SamplingConfig, rng: &mut ChaC
 /// The tokens that survive the filters with their probabilities.
 #[allow(clippy::cast_possible_truncation)]
 fn kept(probabilities: &[f32], config: &SamplingConfig) -> Vec<(f32, u32)> {
-    let mut all: Vec<(f32, u32)> = probabilities.iter().zip(0..).map(|(&p, token)| (p, token)).collect();
+    let mut all: Vec<(f32, u32)> =
+        probabilities.iter().zip(0..).map(|(&p, token)| (p, token)).collect();
     if config.top_k == 0 && config.top_p >= 1.0 && config.min_p == 0.0 {
         return all;
     }
@@ -99,7 +115,8 @@ mod tests {
 
     #[track_caller]
     fn check(config: SamplingConfig, expected: &[u32]) {
-        let tokens: Vec<u32> = kept(&[0.1, 0.4, 0.2, 0.3], &config).iter().map(|&(_, t)| t).collect();
+        let tokens: Vec<u32> =
+            kept(&[0.1, 0.4, 0.2, 0.3], &config).iter().map(|&(_, t)| t).collect();
         assert_eq!(tokens, expected);
     }
 

@@ -89,14 +89,22 @@ fn weighted_rows(out: &mut [f32], row: &[f32], rows: &[f32], stride: usize) {
     }
     let done = chunks.len() * LANES;
     for (d, out) in rest.iter_mut().enumerate() {
-        *out = row.iter().enumerate().fold(0.0, |sum, (j, p)| p.mul_add(rows[j * stride + done + d], sum));
+        *out = row
+            .iter()
+            .enumerate()
+            .fold(0.0, |sum, (j, p)| p.mul_add(rows[j * stride + done + d], sum));
     }
 }
 
 /// One query over the first `seen` keys of its head.
 #[inline(always)]
 pub(crate) fn attend_one(
-    out: &mut [f32], row: &mut [f32], q: &[f32], head: &HeadKeys<'_>, seen: usize, scale: f32,
+    out: &mut [f32],
+    row: &mut [f32],
+    q: &[f32],
+    head: &HeadKeys<'_>,
+    seen: usize,
+    scale: f32,
 ) {
     probabilities(row, q, head, seen, scale);
     weighted_rows(out, &row[..seen], head.values, head.value_stride);
@@ -122,7 +130,10 @@ fn transpose_head(rows: &[f32], width: usize, at: usize, dim: usize) -> (Vec<f32
 }
 
 fn tasks(spans: &[Span], heads: Heads) -> Vec<Head> {
-    spans.iter().flat_map(|&span| (0..heads.key_value).map(move |head| Head { span, head, heads })).collect()
+    spans
+        .iter()
+        .flat_map(|&span| (0..heads.key_value).map(move |head| Head { span, head, heads }))
+        .collect()
 }
 
 fn work(spans: &[Span], heads: Heads) -> usize {
@@ -130,7 +141,11 @@ fn work(spans: &[Span], heads: Heads) -> usize {
 }
 
 /// Computes every head, on the pool's threads if the work is large.
-fn compute<T: Send>(spans: &[Span], heads: Heads, each: impl Fn(Head) -> T + Sync) -> Vec<(Head, T)> {
+fn compute<T: Send>(
+    spans: &[Span],
+    heads: Heads,
+    each: impl Fn(Head) -> T + Sync,
+) -> Vec<(Head, T)> {
     let tasks = tasks(spans, heads);
     if work(spans, heads) >= PARALLEL_FROM && rayon::current_num_threads() > 1 {
         tasks.into_par_iter().map(|head| (head, each(head))).collect()
@@ -176,7 +191,8 @@ impl Head {
     #[inline(always)]
     fn query(self, i: usize, g: usize) -> std::ops::Range<usize> {
         let heads = self.heads;
-        let at = (self.span.start + i) * heads.query * heads.dim + (self.head * heads.group() + g) * heads.dim;
+        let at = (self.span.start + i) * heads.query * heads.dim
+            + (self.head * heads.group() + g) * heads.dim;
         at..at + heads.dim
     }
 }
@@ -213,11 +229,16 @@ vectorised! {
 /// # Errors
 /// Tensors that are not f32 on the CPU.
 pub fn backward(
-    dout: &[f32], (q, k, v): (&Tensor, &Tensor, &Tensor), spans: &[Span], heads: Heads,
+    dout: &[f32],
+    (q, k, v): (&Tensor, &Tensor, &Tensor),
+    spans: &[Span],
+    heads: Heads,
 ) -> Result<(Vec<f32>, Vec<f32>, Vec<f32>)> {
     let (q, k, v) = (values(q)?, values(k)?, values(v)?);
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
-    for (head, [part_q, part_k, part_v]) in compute(spans, heads, |head| head_backward(dout, (&q, &k, &v), head)) {
+    for (head, [part_q, part_k, part_v]) in
+        compute(spans, heads, |head| head_backward(dout, (&q, &k, &v), head))
+    {
         place(&mut dq, &part_q, head, heads.group() * heads.dim, heads.query * heads.dim);
         place(&mut dk, &part_k, head, heads.dim, heads.key_value * heads.dim);
         place(&mut dv, &part_v, head, heads.dim, heads.key_value * heads.dim);
@@ -234,7 +255,8 @@ fn place(out: &mut [f32], part: &[f32], at: Head, columns: usize, width: usize) 
 
 fn head_backward(dout: &[f32], qkv: (&[f32], &[f32], &[f32]), at: Head) -> [Vec<f32>; 3] {
     let (dim, len) = (at.heads.dim, at.span.len);
-    let mut parts = [vec![0.0; len * at.heads.group() * dim], vec![0.0; len * dim], vec![0.0; len * dim]];
+    let mut parts =
+        [vec![0.0; len * at.heads.group() * dim], vec![0.0; len * dim], vec![0.0; len * dim]];
     backward_kernel(&mut parts, dout, qkv, at);
     parts
 }

@@ -33,7 +33,11 @@ pub struct CrossEntropy {
 /// # Errors
 /// Tensors that are not f32 on the CPU.
 pub fn loss_and_gradient(
-    hidden: &Tensor, head: &Linear, targets: &[u32], weights: &[f32], mut dweight: Option<&mut [f32]>,
+    hidden: &Tensor,
+    head: &Linear,
+    targets: &[u32],
+    weights: &[f32],
+    mut dweight: Option<&mut [f32]>,
 ) -> Result<CrossEntropy> {
     let (rows, width) = hidden.dims2()?;
     let (vocab, _) = head.shape();
@@ -44,13 +48,19 @@ pub fn loss_and_gradient(
     let mut logits = vec![0.0; step.min(rows) * vocab];
     for from in (0..rows).step_by(step) {
         let count = step.min(rows - from);
-        let (logits, x) = (&mut logits[..count * vocab], &hidden[from * width..(from + count) * width]);
+        let (logits, x) =
+            (&mut logits[..count * vocab], &hidden[from * width..(from + count) * width]);
         head.forward_into(logits, x, count)?;
         for (row, logits) in logits.chunks_exact_mut(vocab).enumerate() {
             let (target, weight) = (targets[from + row] as usize, weights[from + row]);
             losses[from + row] = gradient_of_row(logits, target, weight);
         }
-        head.backward_input(&mut dhidden[from * width..(from + count) * width], logits, count, false)?;
+        head.backward_input(
+            &mut dhidden[from * width..(from + count) * width],
+            logits,
+            count,
+            false,
+        )?;
         if let Some(dweight) = dweight.as_deref_mut() {
             head.backward_weight(dweight, logits, x, count);
         }

@@ -66,7 +66,7 @@ pub fn exp(x: f32) -> f32 {
     let p = r.mul_add(p, 8.333_452e-3);
     let p = r.mul_add(p, 4.166_579_6e-2);
     let p = r.mul_add(p, 1.666_666_5e-1);
-    let p = r.mul_add(p, 5.000_000_1e-1);
+    let p = r.mul_add(p, 0.500_000_06);
     let p = (r * r).mul_add(p, r) + 1.0;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let scale = f32::from_bits(((n as i32 + 127) as u32) << 23);

@@ -105,7 +105,13 @@ impl Linear {
             let x = &x[lora.start * inner..(lora.start + lora.len) * inner];
             let y = &mut y[lora.start * out..(lora.start + lora.len) * out];
             let mut u = vec![0.0; lora.len * rank];
-            matmul(&mut u, Lhs::Rows(x), Rhs::Columns(&values(&lora.a)?), (lora.len, rank, inner), false);
+            matmul(
+                &mut u,
+                Lhs::Rows(x),
+                Rhs::Columns(&values(&lora.a)?),
+                (lora.len, rank, inner),
+                false,
+            );
             u.iter_mut().for_each(|u| *u *= lora.scale);
             matmul(y, Lhs::Rows(&u), Rhs::Columns(&values(&lora.b)?), (lora.len, out, rank), true);
             inners.push(tensor(u, (lora.len, rank))?);
@@ -120,9 +126,21 @@ impl Linear {
     ///
     /// # Errors
     /// A weight that is not f32 on the CPU.
-    pub fn backward_input(&self, dx: &mut [f32], dy: &[f32], rows: usize, accumulate: bool) -> Result<()> {
+    pub fn backward_input(
+        &self,
+        dx: &mut [f32],
+        dy: &[f32],
+        rows: usize,
+        accumulate: bool,
+    ) -> Result<()> {
         let (out, inner) = self.shape();
-        matmul(dx, Lhs::Rows(dy), Rhs::Rows(&values(&self.weight)?), (rows, inner, out), accumulate);
+        matmul(
+            dx,
+            Lhs::Rows(dy),
+            Rhs::Rows(&values(&self.weight)?),
+            (rows, inner, out),
+            accumulate,
+        );
         Ok(())
     }
 
@@ -150,7 +168,12 @@ impl LoraRows {
     /// # Errors
     /// Factors that are not f32 on the CPU.
     pub fn backward(
-        &self, (da, db): (&mut [f32], &mut [f32]), dx: Option<&mut [f32]>, dy: &[f32], x: &[f32], u: &[f32],
+        &self,
+        (da, db): (&mut [f32], &mut [f32]),
+        dx: Option<&mut [f32]>,
+        dy: &[f32],
+        x: &[f32],
+        u: &[f32],
     ) -> Result<()> {
         let (rank, inner) = self.a.dims2()?;
         let out = self.b.dim(0)?;

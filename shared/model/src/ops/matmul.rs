@@ -67,7 +67,13 @@ impl Packed {
 ///
 /// # Panics
 /// Operands whose lengths do not match `m`, `n` and `k`.
-pub fn matmul(c: &mut [f32], lhs: Lhs<'_>, rhs: Rhs<'_>, (m, n, k): (usize, usize, usize), accumulate: bool) {
+pub fn matmul(
+    c: &mut [f32],
+    lhs: Lhs<'_>,
+    rhs: Rhs<'_>,
+    (m, n, k): (usize, usize, usize),
+    accumulate: bool,
+) {
     let (Lhs::Rows(a) | Lhs::Columns(a)) = lhs;
     assert!(c.len() == m * n && a.len() == m * k, "matmul operands do not match their shape");
     match rhs {
@@ -88,12 +94,29 @@ pub fn matmul(c: &mut [f32], lhs: Lhs<'_>, rhs: Rhs<'_>, (m, n, k): (usize, usiz
     }
     SCRATCH.with(|scratch| {
         let scratch = &mut scratch.borrow_mut();
-        Arch::new().dispatch(Product { c, first_row: 0, rows: m, lhs, rhs, m, n, k, accumulate, scratch });
+        Arch::new().dispatch(Product {
+            c,
+            first_row: 0,
+            rows: m,
+            lhs,
+            rhs,
+            m,
+            n,
+            k,
+            accumulate,
+            scratch,
+        });
     });
 }
 
 /// Packs once, then shares the rows of C among the pool's threads.
-fn matmul_parallel(c: &mut [f32], lhs: Lhs<'_>, rhs: Rhs<'_>, (m, n, k): (usize, usize, usize), accumulate: bool) {
+fn matmul_parallel(
+    c: &mut [f32],
+    lhs: Lhs<'_>,
+    rhs: Rhs<'_>,
+    (m, n, k): (usize, usize, usize),
+    accumulate: bool,
+) {
     let rows = m.div_ceil(4 * rayon::current_num_threads()).clamp(24, 192);
     if m < 2 * rows {
         return by_columns(c, lhs, rhs, (m, n, k), accumulate);
@@ -110,14 +133,32 @@ fn matmul_parallel(c: &mut [f32], lhs: Lhs<'_>, rhs: Rhs<'_>, (m, n, k): (usize,
         let (first_row, rows) = (chunk * rows, c.len() / n);
         let rhs = Rhs::Packed(packed);
         let scratch = &mut Vec::new();
-        Arch::new().dispatch(Product { c, first_row, rows, lhs, rhs, m, n, k, accumulate, scratch });
+        Arch::new().dispatch(Product {
+            c,
+            first_row,
+            rows,
+            lhs,
+            rhs,
+            m,
+            n,
+            k,
+            accumulate,
+            scratch,
+        });
     });
 }
 
 /// Few rows: each thread computes some columns into a buffer of its own.
-fn by_columns(c: &mut [f32], lhs: Lhs<'_>, rhs: Rhs<'_>, (m, n, k): (usize, usize, usize), accumulate: bool) {
+fn by_columns(
+    c: &mut [f32],
+    lhs: Lhs<'_>,
+    rhs: Rhs<'_>,
+    (m, n, k): (usize, usize, usize),
+    accumulate: bool,
+) {
     let width = n.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(MAX_PANEL);
-    let blocks: Vec<(usize, usize)> = (0..n).step_by(width).map(|from| (from, width.min(n - from))).collect();
+    let blocks: Vec<(usize, usize)> =
+        (0..n).step_by(width).map(|from| (from, width.min(n - from))).collect();
     let view: &[f32] = c;
     let parts: Vec<Vec<f32>> = blocks
         .par_iter()
@@ -186,13 +227,23 @@ struct Source<'a> {
 impl Source<'_> {
     /// Copies rows `from..from+depth` and columns `first..first+width` into panels `[depth, panel]`.
     #[inline(always)]
-    fn pack(&self, out: &mut [f32], from: usize, depth: usize, first: usize, width: usize, panel: usize) {
+    fn pack(
+        &self,
+        out: &mut [f32],
+        from: usize,
+        depth: usize,
+        first: usize,
+        width: usize,
+        panel: usize,
+    ) {
         for (p, out) in out.chunks_exact_mut(depth * panel).enumerate() {
             let column = first + p * panel;
             let used = panel.min(first + width - column);
             match self.rhs {
                 Rhs::Rows(b) => pack_rows(out, &b[from * self.n + column..], self.n, used, panel),
-                Rhs::Columns(b) => pack_columns(out, &b[column * self.k + from..], self.k, used, panel),
+                Rhs::Columns(b) => {
+                    pack_columns(out, &b[column * self.k + from..], self.k, used, panel)
+                }
                 Rhs::Packed(_) => {}
             }
         }
@@ -332,7 +383,15 @@ impl<'a> Left<'a> {
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     fn times_panels<S: Simd>(
-        self, simd: S, c: &mut [f32], rows: usize, panels: &[f32], from: usize, depth: usize, panel: usize, to: Target,
+        self,
+        simd: S,
+        c: &mut [f32],
+        rows: usize,
+        panels: &[f32],
+        from: usize,
+        depth: usize,
+        panel: usize,
+        to: Target,
     ) {
         for (p, data) in panels.chunks_exact(depth * panel).enumerate() {
             let column = to.first + p * panel;
@@ -348,7 +407,14 @@ impl<'a> Left<'a> {
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     fn times_panel<S: Simd, const V: usize>(
-        self, simd: S, c: &mut [f32], rows: usize, panel: &[f32], from: usize, depth: usize, to: Target,
+        self,
+        simd: S,
+        c: &mut [f32],
+        rows: usize,
+        panel: &[f32],
+        from: usize,
+        depth: usize,
+        to: Target,
     ) {
         let mut row = 0;
         while row < rows {
@@ -367,12 +433,20 @@ impl<'a> Left<'a> {
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     fn tile<S: Simd, const R: usize, const V: usize>(
-        self, simd: S, c: &mut [f32], row: usize, panel: &[f32], from: usize, depth: usize, to: Target,
+        self,
+        simd: S,
+        c: &mut [f32],
+        row: usize,
+        panel: &[f32],
+        from: usize,
+        depth: usize,
+        to: Target,
     ) -> usize {
         let row = self.first_row + row;
         match self.lhs {
             Lhs::Rows(a) => {
-                let rows: [&'a [f32]; R] = std::array::from_fn(|i| &a[(row + i) * self.k + from..][..depth]);
+                let rows: [&'a [f32]; R] =
+                    std::array::from_fn(|i| &a[(row + i) * self.k + from..][..depth]);
                 tile::<S, R, V>(simd, |k| std::array::from_fn(|i| rows[i][k]), c, panel, depth, to);
             }
             Lhs::Columns(a) => {
@@ -392,7 +466,12 @@ impl<'a> Left<'a> {
 /// `R` rows by `V` vectors of C, held in registers over the whole depth.
 #[inline(always)]
 fn tile<S: Simd, const R: usize, const V: usize>(
-    simd: S, left: impl Fn(usize) -> [f32; R], c: &mut [f32], panel: &[f32], depth: usize, to: Target,
+    simd: S,
+    left: impl Fn(usize) -> [f32; R],
+    c: &mut [f32],
+    panel: &[f32],
+    depth: usize,
+    to: Target,
 ) {
     let wide = V * S::F32_LANES;
     let mut sums = [[simd.splat_f32s(0.0); V]; R];
@@ -444,7 +523,8 @@ mod tests {
     fn reference(c: &mut [f32], a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize)) {
         for i in 0..m {
             for j in 0..n {
-                c[i * n + j] = (0..k).fold(c[i * n + j], |sum, d| a[i * k + d].mul_add(b[d * n + j], sum));
+                c[i * n + j] =
+                    (0..k).fold(c[i * n + j], |sum, d| a[i * k + d].mul_add(b[d * n + j], sum));
             }
         }
     }
@@ -472,7 +552,15 @@ mod tests {
 
     #[test]
     fn every_shape_and_layout_gives_the_bits_of_the_plain_loop() {
-        for (m, n, k) in [(1, 1, 1), (1, 40, 7), (13, 16, 300), (5, 33, 2), (25, 70, 513), (60, 2100, 20), (2, 3, 0)] {
+        for (m, n, k) in [
+            (1, 1, 1),
+            (1, 40, 7),
+            (13, 16, 300),
+            (5, 33, 2),
+            (25, 70, 513),
+            (60, 2100, 20),
+            (2, 3, 0),
+        ] {
             check(m, n, k);
         }
     }

@@ -43,7 +43,12 @@ vectorised! {
 /// Tensors that are not f32 on the CPU.
 #[allow(clippy::cast_precision_loss)]
 pub fn backward(
-    dx: &mut [f32], dgain: Option<&mut [f32]>, dy: &[f32], x: &Tensor, gain: &Tensor, inverses: &[f32],
+    dx: &mut [f32],
+    dgain: Option<&mut [f32]>,
+    dy: &[f32],
+    x: &Tensor,
+    gain: &Tensor,
+    inverses: &[f32],
 ) -> Result<()> {
     let (_, width) = x.dims2()?;
     let (x, gain) = (values(x)?, values(gain)?);

@@ -17,9 +17,11 @@ impl Rope {
     pub fn new(head_dim: usize, positions: usize, theta: f64) -> Self {
         let half = head_dim / 2;
         // Hugging Face computes the inverse frequencies in f32; so do we, to the same bits.
-        let frequencies: Vec<f32> =
-            (0..half).map(|i| 1.0 / (theta.powf((2 * i) as f64 / head_dim as f64) as f32)).collect();
-        let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| f64::from(p as f32 * f)));
+        let frequencies: Vec<f32> = (0..half)
+            .map(|i| 1.0 / (theta.powf((2 * i) as f64 / head_dim as f64) as f32))
+            .collect();
+        let angles =
+            (0..positions).flat_map(|p| frequencies.iter().map(move |f| f64::from(p as f32 * f)));
         let (cos, sin) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
         Self { cos, sin, half }
     }

@@ -1,8 +1,8 @@
 //! Where gradients go: into the flat vectors of adapters, or of all weights.
 
+use seal_model::Projection;
 use seal_model::decoder::{DecoderConfig, parameters};
 use seal_model::lora::{FactorShape, LoraSpec, factor_shapes};
-use seal_model::Projection;
 use std::ops::Range;
 
 /// What is trained.
@@ -33,7 +33,12 @@ impl<'a> AdapterGradients<'a> {
     }
 
     /// The gradients of A and B of one projection of one adapter.
-    pub(super) fn factors(&mut self, adapter: usize, layer: usize, which: Projection) -> Option<(&mut [f32], &mut [f32])> {
+    pub(super) fn factors(
+        &mut self,
+        adapter: usize,
+        layer: usize,
+        which: Projection,
+    ) -> Option<(&mut [f32], &mut [f32])> {
         let shape = self.shapes.get(layer)?[which as usize]?;
         let flat = self.flats.get_mut(adapter)?;
         Some(flat[shape.offset..shape.offset + shape.len()].split_at_mut(shape.a.0 * shape.a.1))
@@ -82,11 +87,13 @@ impl Places {
             named.insert(name, range);
         }
         let place = |name: &str| named.get(name).cloned();
-        let norm = |layer: usize, which: &str| place(&format!("model.layers.{layer}.{which}.weight"));
+        let norm =
+            |layer: usize, which: &str| place(&format!("model.layers.{layer}.{which}.weight"));
         let layers = (0..config.num_hidden_layers).map(|layer| LayerPlaces {
             input_norm: norm(layer, "input_layernorm").unwrap_or_default(),
             mlp_norm: norm(layer, "post_attention_layernorm").unwrap_or_default(),
-            weights: Projection::ALL.map(|p| place(&format!("{}.weight", p.module(layer))).unwrap_or_default()),
+            weights: Projection::ALL
+                .map(|p| place(&format!("{}.weight", p.module(layer))).unwrap_or_default()),
             biases: Projection::ALL.map(|p| place(&format!("{}.bias", p.module(layer)))),
         });
         let embedding = place("model.embed_tokens.weight").unwrap_or_default();

@@ -12,7 +12,12 @@ use seal_model::{Decoder, Projection};
 ///
 /// Below the first layer nothing of an adapter is left to train; there the result is empty.
 pub(super) fn backward(
-    decoder: &Decoder, index: usize, trace: &LayerTrace, batch: &Batch, dy: Vec<f32>, gradients: &mut Gradients<'_>,
+    decoder: &Decoder,
+    index: usize,
+    trace: &LayerTrace,
+    batch: &Batch,
+    dy: Vec<f32>,
+    gradients: &mut Gradients<'_>,
 ) -> Result<Vec<f32>> {
     let layer = &decoder.weights().layers[index];
     let mut step = Step { layer, index, trace, rows: batch.rows(), gradients };
@@ -44,13 +49,25 @@ impl Step<'_, '_> {
         let dinput = self.projection(Projection::Gate, &trace.mlp_in, &dgate, None)?;
         let dinput = self.projection(Projection::Up, &trace.mlp_in, &dup, Some(dinput))?;
         let mut dmiddle = dy;
-        let dgain = weights(self.gradients).map(|(all, at)| &mut all[at.layers[self.index].mlp_norm.clone()]);
-        norm::backward(&mut dmiddle, dgain, &dinput, &trace.middle, &self.layer.mlp_norm, &trace.mlp_inverses)?;
+        let dgain = weights(self.gradients)
+            .map(|(all, at)| &mut all[at.layers[self.index].mlp_norm.clone()]);
+        norm::backward(
+            &mut dmiddle,
+            dgain,
+            &dinput,
+            &trace.middle,
+            &self.layer.mlp_norm,
+            &trace.mlp_inverses,
+        )?;
         Ok(dmiddle)
     }
 
     /// Through q, k, v and their norm: the gradient of the layer's input.
-    fn attention_input(&mut self, [dq, dk, dv]: [Vec<f32>; 3], dmiddle: Vec<f32>) -> Result<Vec<f32>> {
+    fn attention_input(
+        &mut self,
+        [dq, dk, dv]: [Vec<f32>; 3],
+        dmiddle: Vec<f32>,
+    ) -> Result<Vec<f32>> {
         let trace = self.trace;
         if self.index == 0 && matches!(self.gradients, Gradients::Adapters(_)) {
             for (which, dy) in [(Projection::Q, dq), (Projection::K, dk), (Projection::V, dv)] {
@@ -62,13 +79,27 @@ impl Step<'_, '_> {
         let dinput = self.projection(Projection::K, &trace.attn_in, &dk, Some(dinput))?;
         let dinput = self.projection(Projection::V, &trace.attn_in, &dv, Some(dinput))?;
         let mut dx = dmiddle;
-        let dgain = weights(self.gradients).map(|(all, at)| &mut all[at.layers[self.index].input_norm.clone()]);
-        norm::backward(&mut dx, dgain, &dinput, &trace.input, &self.layer.input_norm, &trace.attn_inverses)?;
+        let dgain = weights(self.gradients)
+            .map(|(all, at)| &mut all[at.layers[self.index].input_norm.clone()]);
+        norm::backward(
+            &mut dx,
+            dgain,
+            &dinput,
+            &trace.input,
+            &self.layer.input_norm,
+            &trace.attn_inverses,
+        )?;
         Ok(dx)
     }
 
     /// Through one projection: the gradient of its input, added to `sum` if there is one.
-    fn projection(&mut self, which: Projection, x: &Tensor, dy: &[f32], sum: Option<Vec<f32>>) -> Result<Vec<f32>> {
+    fn projection(
+        &mut self,
+        which: Projection,
+        x: &Tensor,
+        dy: &[f32],
+        sum: Option<Vec<f32>>,
+    ) -> Result<Vec<f32>> {
         let linear = self.layer.projection(which);
         let accumulate = sum.is_some();
         let mut dx = sum.unwrap_or_else(|| vec![0.0; self.rows * linear.shape().1]);
@@ -79,7 +110,13 @@ impl Step<'_, '_> {
     }
 
     /// Gradients of the adapters on one projection, and their share of `dx`.
-    fn factors(&mut self, which: Projection, x: &Tensor, dy: &[f32], mut dx: Option<&mut Vec<f32>>) -> Result<()> {
+    fn factors(
+        &mut self,
+        which: Projection,
+        x: &Tensor,
+        dy: &[f32],
+        mut dx: Option<&mut Vec<f32>>,
+    ) -> Result<()> {
         let Gradients::Adapters(adapters) = &mut *self.gradients else { return Ok(()) };
         let (out, inner) = self.layer.projection(which).shape();
         let x = values(x)?;
@@ -88,7 +125,13 @@ impl Step<'_, '_> {
             let rows = lora.start..lora.start + lora.len;
             let inputs = rows.start * inner..rows.end * inner;
             let dx = dx.as_deref_mut().map(|dx| &mut dx[inputs.clone()]);
-            lora.backward(factors, dx, &dy[rows.start * out..rows.end * out], &x[inputs], &values(u)?)?;
+            lora.backward(
+                factors,
+                dx,
+                &dy[rows.start * out..rows.end * out],
+                &x[inputs],
+                &values(u)?,
+            )?;
         }
         Ok(())
     }

@@ -20,17 +20,23 @@ use seal_model::{Adapter, Decoder};
 /// # Errors
 /// Tokens or adapters that do not exist.
 pub fn loss_and_gradients(
-    decoder: &Decoder, batch: &TrainBatch, adapters: &[&Adapter], slots: usize, gradients: &mut Gradients<'_>,
+    decoder: &Decoder,
+    batch: &TrainBatch,
+    adapters: &[&Adapter],
+    slots: usize,
+    gradients: &mut Gradients<'_>,
 ) -> Result<Vec<f64>> {
     let trace = decoder.trace(&batch.inputs, adapters)?;
     let last = gather_rows(&trace.output, &batch.rows)?;
     let (hidden, inverses) = decoder.final_norm(&last)?;
     let dhead = weights(gradients).map(|(all, at)| &mut all[at.head.clone()]);
-    let loss = loss_and_gradient(&hidden, &decoder.weights().head, &batch.targets, &batch.weights, dhead)?;
+    let loss =
+        loss_and_gradient(&hidden, &decoder.weights().head, &batch.targets, &batch.weights, dhead)?;
     let mut dlast = vec![0.0; loss.dhidden.len()];
     let dnorm = weights(gradients).map(|(all, at)| &mut all[at.norm.clone()]);
     norm::backward(&mut dlast, dnorm, &loss.dhidden, &last, &decoder.weights().norm, &inverses)?;
-    let mut dx = scatter_rows(&dlast, &batch.rows, batch.inputs.rows(), decoder.config().hidden_size);
+    let mut dx =
+        scatter_rows(&dlast, &batch.rows, batch.inputs.rows(), decoder.config().hidden_size);
     for (index, trace) in trace.layers.iter().enumerate().rev() {
         dx = layer::backward(decoder, index, trace, &batch.inputs, dx, gradients)?;
     }

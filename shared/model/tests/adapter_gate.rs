@@ -1,0 +1,170 @@
+//! Adapters from elsewhere: what is sound loads unchanged, every malformed one is refused by its
+//! own error before a number is used.
+
+#![allow(clippy::unwrap_used)]
+
+use seal_model::lora::factor_shapes;
+use seal_model::{Adapter, AdapterError, DecoderConfig, Family, LoraSpec, Projection};
+use serde_json::{Value, json};
+
+fn config() -> DecoderConfig {
+    DecoderConfig {
+        family: Family::Llama,
+        vocab_size: 20,
+        hidden_size: 8,
+        intermediate_size: 12,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 4,
+        max_position_embeddings: 16,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        tie_word_embeddings: true,
+        bos_token_id: None,
+        eos_token_ids: vec![],
+    }
+}
+
+fn adapter() -> Adapter {
+    let spec = LoraSpec { targets: vec![Projection::Q, Projection::Down], ..LoraSpec::all(2) };
+    let len = factor_shapes(&config(), &spec).last().map(|s| s.offset + s.len()).unwrap();
+    let flat: Vec<f32> = (0..len).map(|i| i as f32 * 0.01 - 0.5).collect();
+    Adapter::from_flat(&config(), &spec, &flat).unwrap()
+}
+
+fn bytes() -> (Vec<u8>, Vec<u8>) {
+    adapter().to_peft_bytes("base", "main").unwrap()
+}
+
+fn load(config_json: &[u8], weights: &[u8]) -> AdapterError {
+    Adapter::from_peft_bytes(config_json, weights, &config()).unwrap_err()
+}
+
+/// The refusal of an adapter whose config was edited.
+fn with_config(edit: impl FnOnce(&mut Value)) -> AdapterError {
+    let (adapter_config, weights) = bytes();
+    let mut value: Value = serde_json::from_slice(&adapter_config).unwrap();
+    edit(&mut value);
+    load(value.to_string().as_bytes(), &weights)
+}
+
+/// The refusal of an adapter whose safetensors header and data were edited.
+fn with_weights(edit: impl FnOnce(&mut String, &mut Vec<u8>)) -> AdapterError {
+    let (adapter_config, weights) = bytes();
+    let length = u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+    let mut header =
+        String::from_utf8(weights[8..8 + length].to_vec()).unwrap().trim_end().to_owned();
+    let mut data = weights[8 + length..].to_vec();
+    edit(&mut header, &mut data);
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
+    load(&adapter_config, &file)
+}
+
+const DOWN_A: &str = "base_model.model.model.layers.0.mlp.down_proj.lora_A.weight";
+
+#[test]
+fn an_adapter_survives_the_folder_with_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    adapter().save_peft(dir.path(), "base", "main").unwrap();
+    let loaded = Adapter::load_peft(dir.path(), &config()).unwrap();
+    assert_eq!(loaded.flat().unwrap(), adapter().flat().unwrap());
+    assert_eq!(loaded.to_peft_bytes("base", "main").unwrap(), bytes());
+}
+
+#[test]
+fn a_config_that_is_not_plain_lora_is_refused_by_field() {
+    for (field, value) in [
+        ("peft_type", json!("IA3")),
+        ("bias", json!("all")),
+        ("modules_to_save", json!(["lm_head"])),
+        ("use_dora", json!(true)),
+        ("use_rslora", json!(true)),
+        ("rank_pattern", json!({"q_proj": 4})),
+        ("target_modules", json!(["q_proj", "lm_head"])),
+        ("layers_to_transform", json!([0])),
+        ("fan_in_fan_out", json!(true)),
+        ("something_new", json!(1)),
+    ] {
+        let error = with_config(|c| c[field] = value);
+        assert!(
+            matches!(error, AdapterError::Unsupported { .. }) && error.to_string().contains(field),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_config_out_of_range_or_out_of_bounds_is_refused() {
+    assert!(matches!(with_config(|c| c["r"] = json!(0)), AdapterError::Config(_)));
+    assert!(matches!(with_config(|c| c["lora_alpha"] = json!(-1.0)), AdapterError::Config(_)));
+    assert!(matches!(load(b"{", &bytes().1), AdapterError::Config(_)));
+    assert!(matches!(load(&vec![b' '; 70_000], &bytes().1), AdapterError::TooLarge { .. }));
+}
+
+#[test]
+fn a_rank_that_the_tensors_do_not_have_is_a_wrong_shape() {
+    assert!(matches!(with_config(|c| c["r"] = json!(4)), AdapterError::Shape { .. }));
+}
+
+#[test]
+fn tensors_too_few_too_many_or_twice_are_each_refused() {
+    let missing = with_config(|c| c["target_modules"] = json!(["q_proj", "down_proj", "v_proj"]));
+    assert!(
+        matches!(&missing, AdapterError::MissingTensor(name) if name.contains("v_proj")),
+        "{missing}"
+    );
+    let unexpected = with_config(|c| c["target_modules"] = json!(["q_proj"]));
+    assert!(
+        matches!(&unexpected, AdapterError::UnexpectedTensor(name) if name.contains("down_proj")),
+        "{unexpected}"
+    );
+    let twice = with_weights(|header, _| {
+        let entry = header.find(&format!("\"{DOWN_A}\"")).unwrap();
+        let end = entry + header[entry..].find('}').unwrap() + 1;
+        let copy = header[entry..end].to_owned();
+        header.insert_str(1, &format!("{copy},"));
+    });
+    assert!(matches!(&twice, AdapterError::DuplicateTensor(name) if name == DOWN_A), "{twice}");
+    let many = with_weights(|header, _| {
+        let entries: Vec<String> = (0..5000).map(|i| format!("\"t{i}\":{{}}")).collect();
+        *header = format!("{{{}}}", entries.join(","));
+    });
+    assert!(matches!(many, AdapterError::TooManyTensors(5000)), "{many}");
+}
+
+#[test]
+fn headers_that_lie_about_their_length_are_refused() {
+    let (adapter_config, weights) = bytes();
+    assert!(matches!(load(&adapter_config, &weights[..4]), AdapterError::Header(_)));
+    assert!(matches!(load(&adapter_config, &weights[..40]), AdapterError::Header(_)));
+    let mut long = weights.clone();
+    long[..8].copy_from_slice(&(1u64 << 40).to_le_bytes());
+    assert!(matches!(load(&adapter_config, &long), AdapterError::TooLarge { .. }));
+    assert!(matches!(
+        load(&adapter_config, &weights[..weights.len() - 4]),
+        AdapterError::Header(_)
+    ));
+    assert!(matches!(with_weights(|header, _| *header = "[1]".into()), AdapterError::Header(_)));
+}
+
+#[test]
+fn a_dtype_that_is_no_float_is_refused() {
+    let error = with_weights(|header, _| *header = header.replace("F32", "I32"));
+    assert!(matches!(error, AdapterError::Dtype { .. }), "{error}");
+}
+
+#[test]
+fn numbers_that_are_not_finite_or_absurd_are_refused() {
+    let plant = |x: f32| with_weights(move |_, data| data[..4].copy_from_slice(&x.to_le_bytes()));
+    assert!(matches!(plant(f32::NAN), AdapterError::NotFinite(_)));
+    assert!(matches!(plant(f32::INFINITY), AdapterError::NotFinite(_)));
+    assert!(matches!(plant(1e30), AdapterError::Norm { .. }));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Adapter::load_peft(dir.path(), &config()).unwrap_err();
+    assert!(error.to_string().contains("adapter_config.json"), "{error}");
+}

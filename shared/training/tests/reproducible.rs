@@ -1,0 +1,163 @@
+//! The same bytes alone and in a batch, on any number of threads, in any minibatch.
+
+#![allow(clippy::unwrap_used)]
+
+use candle_core::Device;
+use seal_model::{Adapter, Decoder, DecoderConfig, Family, LoraSpec};
+use seal_training::{
+    InnerJob, InnerRecipe, OptimRecipe, Schedule, TrainError, TrainSequence, fine_tune,
+    inner_updates,
+};
+
+fn decoder() -> Decoder {
+    let config = DecoderConfig {
+        family: Family::Llama,
+        vocab_size: 61,
+        hidden_size: 32,
+        intermediate_size: 48,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 16,
+        max_position_embeddings: 64,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        tie_word_embeddings: true,
+        bos_token_id: None,
+        eos_token_ids: vec![],
+    };
+    Decoder::init(&config, 7, &Device::Cpu).unwrap()
+}
+
+fn job(seed: u64) -> InnerJob {
+    let tokens =
+        |len: u64, step: u64| (0..len).map(|i| ((i * step + seed * 5) % 61) as u32).collect();
+    let lines = (0..5 + seed % 3).map(|line| TrainSequence::all(tokens(7 + line, 3 + line), 0));
+    InnerJob {
+        sequences: lines.chain([TrainSequence::all(tokens(31, 7), 1)]).collect(),
+        seed,
+        start: None,
+    }
+}
+
+fn recipe(sequences_per_step: Option<usize>) -> InnerRecipe {
+    InnerRecipe {
+        lora: LoraSpec::all(4),
+        learning_rate: 1e-2,
+        steps: 5,
+        betas: (0.9, 0.99),
+        eps: 1e-8,
+        weight_decay: 0.01,
+        clip: Some(1.0),
+        schedule: Schedule::Linear,
+        warmup_steps: 0,
+        sequences_per_step,
+    }
+}
+
+fn flats(decoder: &Decoder, jobs: &[InnerJob], recipe: &InnerRecipe) -> Vec<Vec<f32>> {
+    let trained = inner_updates(decoder, jobs, recipe, &mut |_, _| {}).unwrap();
+    trained.iter().map(|t| t.adapter.flat().unwrap()).collect()
+}
+
+fn on_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
+}
+
+#[test]
+fn eight_candidates_together_equal_each_alone_bit_for_bit() {
+    let decoder = decoder();
+    let jobs: Vec<InnerJob> = (0..8).map(job).collect();
+    for recipe in [recipe(None), recipe(Some(2))] {
+        let together = flats(&decoder, &jobs, &recipe);
+        let alone: Vec<Vec<f32>> =
+            jobs.iter().flat_map(|j| flats(&decoder, std::slice::from_ref(j), &recipe)).collect();
+        let pairs = together.iter().flatten().zip(alone.iter().flatten());
+        let worst = pairs.fold(0f32, |worst, (a, b)| worst.max((a - b).abs()));
+        println!("largest difference of together and alone: {worst}");
+        assert_eq!(worst, 0.0);
+        assert_eq!(together, alone);
+    }
+}
+
+#[test]
+fn one_two_and_three_threads_train_the_same_bytes() {
+    let decoder = decoder();
+    let jobs: Vec<InnerJob> = (0..20).map(job).collect();
+    let runs: Vec<_> =
+        (1..4).map(|n| on_threads(n, || flats(&decoder, &jobs, &recipe(None)))).collect();
+    assert!(runs[0] == runs[1] && runs[0] == runs[2]);
+    let full = |n| {
+        on_threads(n, || {
+            let mut batch = |step| (0..60).flat_map(|i| job(i + step).sequences).collect();
+            let (tuned, losses) =
+                fine_tune(&decoder, &mut batch, &OptimRecipe::default(), 2, &mut |_, _| {})
+                    .unwrap();
+            (tuned.flat().unwrap(), losses)
+        })
+    };
+    let (one, two, three) = (full(1), full(2), full(3));
+    assert!(one == two && one == three);
+}
+
+#[test]
+fn training_lowers_the_loss_and_a_later_run_can_continue() {
+    let optim = OptimRecipe { learning_rate: 1e-2, ..OptimRecipe::default() };
+    let mut world = |step| job(step % 8 + 2).sequences;
+    let (decoder, _) = fine_tune(&decoder(), &mut world, &optim, 40, &mut |_, _| {}).unwrap();
+    let recipe = InnerRecipe { steps: 30, learning_rate: 2e-2, ..recipe(None) };
+    let first = inner_updates(&decoder, &[job(1)], &recipe, &mut |_, _| {}).unwrap().remove(0);
+    assert!(first.losses[29] < 0.8 * first.losses[0], "{:?}", first.losses);
+    let next = InnerJob { start: Some(first.adapter), ..job(1) };
+    let second = inner_updates(&decoder, &[next], &recipe, &mut |_, _| {}).unwrap().remove(0);
+    assert!(second.losses[0] < first.losses[29] * 1.05, "{:?}", second.losses);
+}
+
+#[test]
+fn full_fine_tuning_learns_a_sequence_by_heart() {
+    let recipe = OptimRecipe { learning_rate: 1e-2, clip: Some(1.0), ..OptimRecipe::default() };
+    let mut batch = |_| job(3).sequences;
+    let (_, losses) = fine_tune(&decoder(), &mut batch, &recipe, 60, &mut |_, _| {}).unwrap();
+    assert!(losses[59] < 0.2 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn progress_ends_at_all_steps_of_all_jobs() {
+    let mut heard = Vec::new();
+    let jobs = [job(1), job(2)];
+    inner_updates(&decoder(), &jobs, &recipe(None), &mut |done, total| heard.push((done, total)))
+        .unwrap();
+    assert_eq!(heard.last(), Some(&(10, 10)));
+}
+
+#[test]
+fn a_diverging_candidate_is_named() {
+    let decoder = decoder();
+    let spec = LoraSpec::all(4);
+    let len = Adapter::init(decoder.config(), &spec, 0).unwrap().flat().unwrap().len();
+    let broken = Adapter::from_flat(decoder.config(), &spec, &vec![f32::NAN; len]).unwrap();
+    let jobs = [job(1), InnerJob { start: Some(broken), ..job(2) }];
+    let error = inner_updates(&decoder, &jobs, &recipe(None), &mut |_, _| {}).unwrap_err();
+    assert!(matches!(error, TrainError::Diverged { candidate: 1, step: 0, .. }), "{error}");
+}
+
+#[test]
+fn sequences_that_cannot_be_trained_are_refused_by_place() {
+    let decoder = decoder();
+    let refuse = |sequence: TrainSequence| {
+        let jobs = [job(1), InnerJob { sequences: vec![sequence], seed: 0, start: None }];
+        inner_updates(&decoder, &jobs, &recipe(None), &mut |_, _| {}).unwrap_err()
+    };
+    let bad_token = refuse(TrainSequence::all(vec![1, 61], 0));
+    assert!(
+        matches!(bad_token, TrainError::Sequence { candidate: 1, sequence: 0, .. }),
+        "{bad_token}"
+    );
+    let one_token = refuse(TrainSequence::all(vec![1], 0));
+    assert!(matches!(one_token, TrainError::NothingToTrain { candidate: 1 }), "{one_token}");
+    let too_long = refuse(TrainSequence::all(vec![1; 65], 0));
+    assert!(too_long.to_string().contains("64 positions"), "{too_long}");
+    let weights =
+        TrainSequence { weights: vec![1.0, f32::NAN], ..TrainSequence::all(vec![1, 2], 0) };
+    assert!(refuse(weights).to_string().contains("not finite"));
+}
