@@ -29,4 +29,5 @@ mod reference_data;
 #[cfg(test)]
 mod testing;
 
+pub use config::AuditorConfig as Config;
 pub use daemon::run;

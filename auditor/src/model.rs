@@ -154,3 +154,6 @@ fn no_bos(base: &Path) -> ModelError {
                 .to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ use crate::gate::GateSettings;
 use crate::ledger::{Ledger, LedgerKey};
 use crate::measure::Measurer;
 use crate::model::{ModelMeasurer, QUESTION};
-use crate::rules::{Rules, RulesFile};
+use crate::rules::Rules;
 use crate::vault::{Vault, VaultFiles};
 
 /// Folder of uploaded adapter files inside the state.
@@ -153,9 +153,7 @@ fn vault_files(config: &AuditorConfig) -> VaultFiles {
 }
 
 fn rules(path: &Path, vault: &Vault) -> Result<(Rules, Digest)> {
-    let file: RulesFile = seal_service::config::load(path)?;
-    let rules = Rules::new(file, vault.every_tau_item())
-        .with_context(|| format!("`{}`", path.display()))?;
+    let rules = Rules::load(path)?.over(vault.every_tau_item());
     let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     Ok((rules, sha256(&bytes)))
 }

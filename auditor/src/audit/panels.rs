@@ -65,11 +65,15 @@ fn of_context(tau: &Tau, purpose: AuditPurpose) -> Vec<ItemPanel<'_>> {
     let confirmation = panel(PanelName::TauConfirmation, tau.confirmation.as_slice());
     let own = panel(PanelName::ProtectedOwn, tau.protected.as_slice());
     match purpose {
-        AuditPurpose::Edit => vec![reward, own],
         AuditPurpose::Promotion => vec![confirmation, own],
-        AuditPurpose::Evaluation => vec![reward, confirmation, own],
+        // For an edit the confirmation split decides nothing. It is recorded for the operator, who
+        // sees there whether a reward was luck.
+        AuditPurpose::Edit | AuditPurpose::Evaluation => vec![reward, confirmation, own],
     }
 }
+
+/// Outcomes of one adapter, per panel.
+pub(super) type Outcomes = Vec<Vec<Outcome>>;
 
 /// Scores base and adapters on all panels in one call; the base only where it is not cached.
 /// Returns the panels and, per adapter, its outcomes per panel.
@@ -78,7 +82,7 @@ pub(super) fn measure<M: Measurer>(
     cache: &BaseCache,
     panels: &[ItemPanel<'_>],
     adapters: &[M::Adapter],
-) -> Result<(Vec<Panel>, Vec<Vec<Vec<Outcome>>>), AuditError> {
+) -> Result<(Vec<Panel>, Vec<Outcomes>), AuditError> {
     let cached: Vec<Option<Vec<Outcome>>> =
         panels.iter().map(|panel| cache.get(panel.items)).collect();
     let fresh =

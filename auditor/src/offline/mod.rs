@@ -97,7 +97,7 @@ pub fn verify_state(
 ///
 /// # Errors
 /// A database that is missing or damaged, a row that does not parse.
-pub fn ledger_rows(state: &Path) -> Result<Vec<LedgerEntry>, Finding> {
+pub fn ledger(state: &Path) -> Result<Vec<LedgerEntry>, Finding> {
     let database = Database::read(state)?;
     rows::verify(state, &database).map(|ledger| ledger.entries)
 }

@@ -46,7 +46,7 @@ fn an_honest_state_verifies_and_is_left_as_it_was() {
     assert_eq!((summary.rows, summary.verdicts, summary.requests), (7, 3, 5));
     assert_eq!((summary.edits, summary.annexes, summary.adapter_files), (5, 5, 3));
     assert_eq!(std::fs::read(world.state().join(LEDGER_FILE)).unwrap(), before);
-    assert_eq!(ledger_rows(&world.state()).unwrap().len(), 7);
+    assert_eq!(ledger(&world.state()).unwrap().len(), 7);
     assert_eq!(verdicts(&world.state()).unwrap().len(), 3);
 }
 

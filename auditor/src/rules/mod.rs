@@ -9,6 +9,8 @@ mod examples;
 mod overlap;
 mod unicode;
 
+use std::path::{Path, PathBuf};
+
 use deny::DenyRule;
 use seal_protocol::SelfEdit;
 use serde::{Deserialize, Serialize};
@@ -96,6 +98,22 @@ pub enum RulesError {
     },
 }
 
+/// A rules file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It does not read or parse.
+    #[error(transparent)]
+    File(#[from] seal_service::config::ConfigError),
+    /// One of its rules does not hold.
+    #[error("`{}`", path.display())]
+    Rule {
+        /// The file.
+        path: PathBuf,
+        /// Which rule and why.
+        source: RulesError,
+    },
+}
+
 /// A rule set that proved itself on its own examples.
 pub struct Rules {
     limits: Limits,
@@ -119,6 +137,23 @@ impl Rules {
             deny: examples::compiled_and_tried(file.deny)?,
             overlap: file.tau_overlap.then(|| OverlapIndex::new(tau)),
         })
+    }
+
+    /// Reads and tries the rules of a file.
+    ///
+    /// # Errors
+    /// A file that does not parse; a rule that does not hold, with the file's name.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let file: RulesFile = seal_service::config::load(path)?;
+        let (path, tau) = (path.to_owned(), []);
+        Self::new(file, &tau).map_err(|source| LoadError::Rule { path, source })
+    }
+
+    /// The same rules over another τ.
+    #[must_use]
+    pub fn over<'a>(mut self, tau: impl IntoIterator<Item = &'a Item>) -> Self {
+        self.overlap = self.overlap.map(|_| OverlapIndex::new(tau));
+        self
     }
 
     /// Names of every rule that speaks against the edit, each once, in a fixed order.
