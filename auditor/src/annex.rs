@@ -79,7 +79,7 @@ pub struct PanelSummary {
     pub empty: u64,
     /// Paired graded gain, bootstrap interval over items.
     pub gain: Option<Interval>,
-    /// Paired dense gain in nats per token, bootstrap interval over items.
+    /// Paired dense gain in nats per token, bootstrap interval over items; for τ alone.
     pub dense_gain: Option<Interval>,
 }
 
@@ -199,6 +199,7 @@ fn summary(name: PanelName, panels: &[PairedPanel<'_>]) -> Option<PanelSummary> 
         return None;
     }
     let graded: Vec<f64> = named.iter().flat_map(PairedPanel::pairs).map(gain).collect();
+    let is_tau = matches!(name, PanelName::TauReward | PanelName::TauConfirmation);
     let dense: Option<Vec<Vec<f64>>> = named.iter().map(PairedPanel::dense_gains).collect();
     Some(PanelSummary {
         name,
@@ -207,7 +208,7 @@ fn summary(name: PanelName, panels: &[PairedPanel<'_>]) -> Option<PanelSummary> 
         candidate: interval(&candidate),
         empty: candidate.iter().filter(|outcome| outcome.empty).count() as u64,
         gain: bootstrap_mean(&graded, 0),
-        dense_gain: dense.and_then(|gains| bootstrap_mean(&gains.concat(), 0)),
+        dense_gain: dense.filter(|_| is_tau).and_then(|gains| bootstrap_mean(&gains.concat(), 0)),
     })
 }
 

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use seal_auditor::offline;
@@ -77,7 +77,7 @@ impl Run {
         let child = Command::new(env!("CARGO_BIN_EXE_seal-auditor"))
             .arg("--config")
             .arg(self.path("auditor.toml"))
-            .stderr(Stdio::inherit())
+            .stderr(std::fs::File::create(self.path("auditor.log")).unwrap())
             .spawn()
             .unwrap();
         let daemon = Daemon { child, socket: self.path("sockets/auditor.sock") };

@@ -11,6 +11,7 @@ mod error;
 mod intake;
 mod panels;
 mod provenance;
+mod record;
 mod signing;
 
 use std::path::PathBuf;
@@ -18,10 +19,7 @@ use std::sync::Arc;
 
 pub use base_cache::BaseCache;
 pub use error::AuditError;
-use seal_protocol::{
-    Attempt, AuditPurpose, AuditSubmission, Audited, Candidate, Decision, Digest, LedgerEvent,
-    UnixSeconds,
-};
+use seal_protocol::{AuditSubmission, Audited, Candidate, Digest, UnixSeconds};
 use seal_service::clock::Clock;
 use seal_service::store::ContentStore;
 use seal_trust::{TrustedRoot, canonical_json, envelope_to_bytes, sha256};
@@ -30,10 +28,9 @@ pub use signing::Identity;
 use self::adapters::Adapters;
 use self::intake::Intake;
 use self::panels::{ItemPanel, SuiteSizes};
-use self::signing::Measurement;
 use crate::annex::{Annex, Measured, Terms};
 use crate::gate::{GateSettings, Panel, Stage, StageRecord};
-use crate::ledger::{Artefact, ArtefactKind, Head, Ledger, LedgerError, NewGroup};
+use crate::ledger::{Head, Ledger, LedgerError, NewGroup};
 use crate::measure::Measurer;
 use crate::rules::Rules;
 use crate::vault::Vault;
@@ -182,16 +179,17 @@ impl<M: Measurer> Auditor<M> {
     ) -> Result<Audited, AuditError> {
         let annex_bytes = canonical_json(annex).map_err(LedgerError::from)?;
         let annex_digest = sha256(&annex_bytes);
-        let commitments = commitments(&self.parts.vault, intake);
+        let commitments = record::commitments(&self.parts.vault, intake);
         let (ledger, identity) = (&mut self.parts.ledger, &self.parts.identity);
         let build = |head: Head| {
-            let verdict = signed(identity, intake, annex, annex_digest, commitments, &head)?;
+            let verdict =
+                record::signed(identity, intake, annex, annex_digest, commitments, &head)?;
             let verdict_digest =
                 verdict.as_ref().map(|envelope| sha256(&envelope_to_bytes(envelope)));
             Ok(NewGroup {
-                rows: rows(intake, annex, annex_digest, verdict_digest),
+                rows: record::rows(intake, annex, annex_digest, verdict_digest),
                 verdict,
-                artefacts: artefacts(intake, annex_digest, annex_bytes),
+                artefacts: record::artefacts(intake, annex_digest, annex_bytes),
             })
         };
         Ok(ledger.commit(Some((intake.digest, &intake.request.nonce)), now, build)?)
@@ -214,79 +212,6 @@ fn unmeasured(candidate: &Candidate, early: Vec<StageRecord>) -> Measured {
         early,
         outcomes: None,
     }
-}
-
-/// Commitments to τ as used and to the suites.
-fn commitments(vault: &Vault, intake: &Intake) -> (Digest, Vec<seal_protocol::SuiteRef>) {
-    let tau = intake.contexts().iter().filter_map(|context| vault.tau(context));
-    let used = tau.flat_map(|tau| {
-        let split = match intake.request.purpose {
-            AuditPurpose::Promotion => &tau.confirmation,
-            AuditPurpose::Edit | AuditPurpose::Evaluation => &tau.reward,
-        };
-        split.iter().chain(&tau.protected)
-    });
-    let suites = [&vault.retention, &vault.refusals].map(|suite| vault.suite_ref(suite));
-    (vault.commitment(used), suites.to_vec())
-}
-
-fn signed(
-    identity: &Identity,
-    intake: &Intake,
-    annex: &Annex,
-    metrics_annex_digest: Digest,
-    (tau_commitment, suites): (Digest, Vec<seal_protocol::SuiteRef>),
-    head: &Head,
-) -> Result<Option<seal_protocol::Envelope>, LedgerError> {
-    let winner =
-        annex.candidates.iter().position(|candidate| candidate.ruling.decision == Decision::Accept);
-    let Some(winner) = winner else { return Ok(None) };
-    let measurement = Measurement { tau_commitment, suites, metrics_annex_digest };
-    let attempt = head.next_index + winner as u64;
-    Ok(Some(identity.sign(
-        intake,
-        &intake.request.candidates[winner],
-        measurement,
-        head,
-        attempt,
-    )?))
-}
-
-fn rows(
-    intake: &Intake,
-    annex: &Annex,
-    annex_digest: Digest,
-    verdict: Option<Digest>,
-) -> Vec<LedgerEvent> {
-    let row = |candidate: &crate::annex::CandidateAnnex| {
-        let decision = candidate.ruling.decision;
-        LedgerEvent::Attempt(Attempt {
-            request_digest: intake.digest,
-            purpose: intake.request.purpose,
-            stage: intake.request.stage.clone(),
-            context_digests: candidate.context_digests.clone(),
-            edit_digests: candidate.edit_digests.clone(),
-            adapter_digest: candidate.adapter_digest,
-            decision,
-            reasons: candidate.ruling.reasons.clone(),
-            metrics_annex_digest: annex_digest,
-            verdict_envelope_digest: verdict.filter(|_| decision == Decision::Accept),
-        })
-    };
-    annex.candidates.iter().map(row).collect()
-}
-
-fn artefacts(intake: &Intake, annex_digest: Digest, annex: Vec<u8>) -> Vec<Artefact> {
-    let artefact = |kind, digest, body| Artefact { kind, digest, body };
-    let mut artefacts = vec![
-        artefact(ArtefactKind::Request, intake.digest, envelope_to_bytes(&intake.envelope)),
-        artefact(ArtefactKind::Annex, annex_digest, annex),
-    ];
-    let edits = intake.edits.iter();
-    artefacts.extend(edits.map(|(digest, edit)| {
-        artefact(ArtefactKind::Edit, *digest, envelope_to_bytes(&edit.envelope))
-    }));
-    artefacts
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use seal_protocol::{Decision, Digest, Micro};
 
 use super::*;
@@ -259,4 +261,44 @@ fn settings_that_would_switch_the_gate_off_do_not_load() {
     assert!(refused(|settings| settings.protected.max_drop = f64::NAN));
     assert!(refused(|settings| settings.promotion.max_retention_loss = 2.0));
     assert!(GateSettings::default().checked().is_ok());
+}
+
+/// One edit without effect: right by luck now and then, log-probabilities moved by noise.
+fn null_edit(rng: &mut ChaCha8Rng) -> Vec<Vec<Outcome>> {
+    let mut candidate = good();
+    candidate[0] = outcomes(5, 0, -4.0);
+    for outcome in &mut candidate[0] {
+        let noise: f64 = (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
+        outcome.exact = rng.random_bool(0.3);
+        outcome.log_prob = outcome.log_prob.map(|nats| Micro::from_f64(nats.to_f64() + noise));
+    }
+    candidate
+}
+
+fn is_accepted(alpha: f64, candidate: &[Vec<Outcome>]) -> bool {
+    let early = early();
+    let candidates = [Judged { early: &early, outcomes: Some(candidate) }];
+    let settings = GateSettings::default();
+    let rulings = rule_group(&settings, AuditPurpose::Edit, alpha, &edit_panels(), &candidates);
+    rulings[0].decision == Decision::Accept
+}
+
+#[test]
+fn edits_without_effect_are_accepted_no_more_often_than_alpha() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let settings = GateSettings::default();
+    let accepted = (0..1000).filter(|_| is_accepted(settings.alpha, &null_edit(&mut rng))).count();
+    assert!(accepted > 0, "a gate that accepts nothing would pass this test");
+    assert!(accepted <= 50, "{accepted} of 1000");
+}
+
+#[test]
+fn grinding_on_one_context_wins_no_more_often_than_alpha() {
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let settings = GateSettings::default();
+    let mut wins = |_| {
+        (0..8).any(|attempt| is_accepted(settings.alpha_of_attempt(attempt), &null_edit(&mut rng)))
+    };
+    let won = (0..1000).filter(|context: &u32| wins(*context)).count();
+    assert!(won <= 50, "{won} of 1000 contexts");
 }

@@ -8,14 +8,18 @@
 //! is not opened.
 //! **Absent:** deciding what a row says.
 
+mod error;
 mod group;
 mod known;
+mod opening;
 mod schema;
 mod store;
 mod view;
+mod writing;
 
+pub use error::LedgerError;
 pub use group::{Artefact, ArtefactKind, Head, NewGroup};
-pub use store::{Ledger, LedgerError, LedgerKey};
+pub use store::{Ledger, LedgerKey};
 pub use view::{CHECKPOINT_FILE, LEDGER_FILE, file_of};
 
 #[cfg(test)]

@@ -12,6 +12,10 @@ pub const RESAMPLES: usize = 10_000;
 /// `None` for nothing or a value that is not finite.
 pub fn bootstrap_mean(values: &[f64], seed: u64) -> Option<Interval> {
     let mean = mean(values)?;
+    if values.iter().all(|value| *value == values[0]) {
+        // Every resample is the same; no need to draw them.
+        return Some(Interval { mean, low: mean, high: mean });
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut means: Vec<f64> = (0..RESAMPLES).map(|_| resampled(values, &mut rng)).collect();
     means.sort_by(f64::total_cmp);
