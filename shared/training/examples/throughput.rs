@@ -1,8 +1,10 @@
 //! Inner updates per minute on this machine, at the size of the miniature.
 
 use candle_core::Device;
-use seal_model::{Decoder, DecoderConfig, Family, LoraSpec};
-use seal_training::{InnerJob, InnerRecipe, Schedule, TrainSequence, inner_updates};
+use seal_model::{Decoder, DecoderConfig, Family, LoraSpec, Prompt, SamplingConfig, generate};
+use seal_training::{
+    InnerJob, InnerRecipe, OptimRecipe, Schedule, TrainSequence, fine_tune, inner_updates,
+};
 use std::time::Instant;
 
 fn config() -> DecoderConfig {
@@ -66,5 +68,33 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             trained[0].losses[13],
         );
     }
+    generation(&decoder)?;
+    full_steps(&decoder)
+}
+
+/// Tokens per second of sampling 64 texts of 150 tokens after prompts of 50.
+fn generation(decoder: &Decoder) -> Result<(), Box<dyn std::error::Error>> {
+    let tokens: Vec<u32> = (0..50).map(|i| i * 7 + 3).collect();
+    let prompt = |seed| Prompt { adapter: None, tokens: tokens.clone(), seed };
+    let prompts: Vec<Prompt> = (0..64).map(prompt).collect();
+    let sampling = SamplingConfig { max_new_tokens: 150, ..SamplingConfig::default() };
+    let start = Instant::now();
+    let texts = generate(decoder, &[], &prompts, &sampling, &mut |_, _| {})?;
+    let written: usize = texts.iter().map(Vec::len).sum();
+    println!("generation: {:.0} tokens per second", written as f64 / start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Tokens per second of full fine-tuning on 48 lines and 10 documents of 200 tokens.
+fn full_steps(decoder: &Decoder) -> Result<(), Box<dyn std::error::Error>> {
+    let tokens = |len: u32, salt: u32| (0..len).map(|i| (i * 37 + salt * 101) % 483).collect();
+    let lines = (0..48).map(|i| TrainSequence::all(tokens(13, i), 0));
+    let documents = (0..10).map(|i| TrainSequence::all(tokens(200, i), 1));
+    let batch: Vec<TrainSequence> = lines.chain(documents).collect();
+    let trained: usize = batch.iter().map(|s| s.tokens.len()).sum();
+    let start = Instant::now();
+    fine_tune(decoder, &mut |_| batch.clone(), &OptimRecipe::default(), 10, &mut |_, _| {})?;
+    let seconds = start.elapsed().as_secs_f64();
+    println!("full fine-tuning: {:.0} tokens per second", 10.0 * trained as f64 / seconds);
     Ok(())
 }
