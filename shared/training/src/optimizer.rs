@@ -4,9 +4,15 @@
 
 use crate::error::{Result, TrainError};
 use crate::schedule::{Schedule, factor};
+use rayon::prelude::*;
 use seal_model::ops::lanes::{dot_product, vectorised};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+
+/// Parameters from which the threads of the pool share a step.
+const PARALLEL_FROM: usize = 1 << 20;
+/// Parameters of one thread's share.
+const CHUNK: usize = 1 << 16;
 
 /// How gradients become updates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -154,7 +160,13 @@ impl AdamW {
         let (epsilon, new1, beta2, new2) =
             (recipe.eps as f32, (1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
         let numbers = Numbers { size, root, epsilon, new1, beta2, new2 };
-        update_kernel(parameters, gradient, &mut self.first, &mut self.second, numbers);
+        if parameters.len() < PARALLEL_FROM {
+            update_kernel(parameters, gradient, &mut self.first, &mut self.second, numbers);
+            return;
+        }
+        let means = self.first.par_chunks_mut(CHUNK).zip(self.second.par_chunks_mut(CHUNK));
+        let parts = parameters.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).zip(means);
+        parts.for_each(|((p, g), (m, v))| update_kernel(p, g, m, v, numbers));
     }
 }
 

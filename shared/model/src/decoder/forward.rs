@@ -88,6 +88,7 @@ impl Decoder {
         attend: &mut dyn Attend,
         keep: &mut dyn FnMut(LayerTrace),
     ) -> Result<Tensor> {
+        self.check_positions(batch)?;
         check_adapters(batch, adapters, self.config().num_hidden_layers)?;
         let mut x = embedding::forward(&self.weights().embedding, &batch.tokens)?;
         for (index, layer) in self.weights().layers.iter().enumerate() {
@@ -172,6 +173,17 @@ impl Decoder {
             loras,
         };
         Ok((output, trace))
+    }
+
+    /// Refuses positions the rotary table does not have.
+    fn check_positions(&self, batch: &Batch) -> Result<()> {
+        let max = self.config().max_position_embeddings;
+        match batch.positions.iter().max() {
+            Some(&last) if last as usize >= max => {
+                Err(ModelError::TooLong { tokens: last as usize + 1, max })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn rotated(&self, x: &Tensor, positions: &[u32]) -> Result<Tensor> {

@@ -7,9 +7,12 @@ use super::linear::Linear;
 use super::values;
 use crate::error::Result;
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 /// Logits held at once.
 const CHUNK_ELEMENTS: usize = 4 << 20;
+/// Logits from which the rows are spread over the threads of the pool.
+const PARALLEL_FROM: usize = 1 << 20;
 
 fn chunk_rows(vocab: usize) -> usize {
     (CHUNK_ELEMENTS / vocab.max(1)).clamp(16, 256)
@@ -51,10 +54,8 @@ pub fn loss_and_gradient(
         let (logits, x) =
             (&mut logits[..count * vocab], &hidden[from * width..(from + count) * width]);
         head.forward_into(logits, x, count)?;
-        for (row, logits) in logits.chunks_exact_mut(vocab).enumerate() {
-            let (target, weight) = (targets[from + row] as usize, weights[from + row]);
-            losses[from + row] = gradient_of_row(logits, target, weight);
-        }
+        let (targets, weights) = (&targets[from..from + count], &weights[from..from + count]);
+        gradients_of_rows(logits, &mut losses[from..from + count], targets, weights);
         head.backward_input(
             &mut dhidden[from * width..(from + count) * width],
             logits,
@@ -66,6 +67,19 @@ pub fn loss_and_gradient(
         }
     }
     Ok(CrossEntropy { losses, dhidden })
+}
+
+/// [`gradient_of_row`] of each row, on the pool's threads if the rows are long.
+fn gradients_of_rows(logits: &mut [f32], losses: &mut [f32], targets: &[u32], weights: &[f32]) {
+    let vocab = logits.len() / losses.len();
+    let each = |(row, (loss, logits)): (usize, (&mut f32, &mut [f32]))| {
+        *loss = gradient_of_row(logits, targets[row] as usize, weights[row]);
+    };
+    if logits.len() < PARALLEL_FROM {
+        losses.iter_mut().zip(logits.chunks_exact_mut(vocab)).enumerate().for_each(each);
+    } else {
+        losses.par_iter_mut().zip(logits.par_chunks_exact_mut(vocab)).enumerate().for_each(each);
+    }
 }
 
 vectorised! {

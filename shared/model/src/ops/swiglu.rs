@@ -4,6 +4,12 @@ use super::lanes::{sigmoid, vectorised};
 use super::{tensor, values};
 use crate::error::Result;
 use candle_core::Tensor;
+use rayon::prelude::*;
+
+/// Elements from which the threads of the pool share the work.
+const PARALLEL_FROM: usize = 1 << 20;
+/// Elements of one thread's share.
+const CHUNK: usize = 1 << 16;
 
 /// `silu(gate) · up`, all `[n, ffn]`.
 ///
@@ -12,7 +18,13 @@ use candle_core::Tensor;
 pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let (g, u) = (values(gate)?, values(up)?);
     let mut out = vec![0.0; g.len()];
-    forward_kernel(&mut out, &g, &u);
+    if out.len() < PARALLEL_FROM {
+        forward_kernel(&mut out, &g, &u);
+    } else {
+        let (g, u): (&[f32], &[f32]) = (&g, &u);
+        let parts = out.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).zip(u.par_chunks(CHUNK));
+        parts.for_each(|((out, g), u)| forward_kernel(out, g, u));
+    }
     tensor(out, gate.shape())
 }
 
@@ -31,7 +43,15 @@ vectorised! {
 pub fn backward(dy: &[f32], gate: &Tensor, up: &Tensor) -> Result<(Vec<f32>, Vec<f32>)> {
     let (g, u) = (values(gate)?, values(up)?);
     let (mut dgate, mut dup) = (vec![0.0; dy.len()], vec![0.0; dy.len()]);
-    backward_kernel(&mut dgate, &mut dup, dy, &g, &u);
+    if dy.len() < PARALLEL_FROM {
+        backward_kernel(&mut dgate, &mut dup, dy, &g, &u);
+    } else {
+        let (g, u): (&[f32], &[f32]) = (&g, &u);
+        let gradients =
+            dgate.par_chunks_mut(CHUNK).zip(dup.par_chunks_mut(CHUNK)).zip(dy.par_chunks(CHUNK));
+        let parts = gradients.zip(g.par_chunks(CHUNK).zip(u.par_chunks(CHUNK)));
+        parts.for_each(|(((dgate, dup), dy), (g, u))| backward_kernel(dgate, dup, dy, g, u));
+    }
     Ok((dgate, dup))
 }
 
