@@ -182,8 +182,15 @@ struct Numbers {
 }
 
 vectorised! {
-    fn update_kernel<'a>(parameters: &'a mut [f32], gradient: &'a [f32], first: &'a mut [f32], second: &'a mut [f32], n: Numbers) {
-        for ((p, g), (m, v)) in parameters.iter_mut().zip(gradient).zip(first.iter_mut().zip(second)) {
+    fn update_kernel<'a>(
+        parameters: &'a mut [f32],
+        gradient: &'a [f32],
+        first: &'a mut [f32],
+        second: &'a mut [f32],
+        n: Numbers,
+    ) {
+        let means = first.iter_mut().zip(second);
+        for ((p, g), (m, v)) in parameters.iter_mut().zip(gradient).zip(means) {
             *m += n.new1 * (g - *m);
             *v = n.beta2 * *v + n.new2 * g * g;
             *p -= n.size * *m / (v.sqrt() * n.root + n.epsilon);

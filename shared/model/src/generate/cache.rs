@@ -60,7 +60,13 @@ impl LayerPast {
 }
 
 vectorised! {
-    fn attend_kernel<'a>(past: &'a LayerPast, out: &'a mut [f32], q: &'a [f32], heads: Heads, row: &'a mut [f32]) {
+    fn attend_kernel<'a>(
+        past: &'a LayerPast,
+        out: &'a mut [f32],
+        q: &'a [f32],
+        heads: Heads,
+        row: &'a mut [f32],
+    ) {
         let (dim, group) = (heads.dim, heads.query / heads.key_value);
         for (head, (out, q)) in out.chunks_exact_mut(dim).zip(q.chunks_exact(dim)).enumerate() {
             let shared = head / group;

@@ -262,7 +262,12 @@ fn head_backward(dout: &[f32], qkv: (&[f32], &[f32], &[f32]), at: Head) -> [Vec<
 }
 
 vectorised! {
-    fn backward_kernel<'a>(parts: &'a mut [Vec<f32>; 3], dout: &'a [f32], qkv: (&'a [f32], &'a [f32], &'a [f32]), at: Head) {
+    fn backward_kernel<'a>(
+        parts: &'a mut [Vec<f32>; 3],
+        dout: &'a [f32],
+        qkv: (&'a [f32], &'a [f32], &'a [f32]),
+        at: Head,
+    ) {
         let (q, k, v) = qkv;
         let [dq, dk, dv] = parts;
         let (dim, group, scale) = (at.heads.dim, at.heads.group(), at.heads.scale());

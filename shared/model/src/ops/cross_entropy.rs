@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 /// Logits held at once.
-const CHUNK_ELEMENTS: usize = 4 << 20;
+const CHUNK_ELEMENTS: usize = 16 << 20;
 /// Logits from which the rows are spread over the threads of the pool.
 const PARALLEL_FROM: usize = 1 << 20;
 

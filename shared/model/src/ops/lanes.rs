@@ -1,7 +1,8 @@
 //! Vectorised loops whose results do not depend on the vector unit.
 //!
-//! [`vectorised!`](crate::vectorised) compiles a function for the best instruction set of this machine. The helpers
-//! below use only operations that IEEE 754 defines exactly, and reduce over [`LANES`] fixed lanes.
+//! [`vectorised!`](crate::vectorised) compiles a function for this machine's best instruction set.
+//! The helpers below use only operations that IEEE 754 defines exactly, and reduce over [`LANES`]
+//! fixed lanes.
 
 /// Number of partial sums of every reduction; element `i` belongs to partial sum `i % LANES`.
 pub const LANES: usize = 16;
@@ -12,10 +13,17 @@ pub const LANES: usize = 16;
 /// set. Closures are such calls too: the body uses loops.
 #[macro_export]
 macro_rules! vectorised {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $type:ty),* $(,)?) $body:block) => {
+    (
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $type:ty),* $(,)?) $body:block
+    ) => {
         $crate::vectorised! { $(#[$meta])* $vis fn $name<$life>($($arg: $type),*) -> () $body }
     };
-    ($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $type:ty),* $(,)?) -> $out:ty $body:block) => {
+    (
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $type:ty),* $(,)?) -> $out:ty
+        $body:block
+    ) => {
         $(#[$meta])*
         $vis fn $name<$life>($($arg: $type),*) -> $out {
             struct Arguments<$life> {

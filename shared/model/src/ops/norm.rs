@@ -23,9 +23,16 @@ pub fn forward(x: &Tensor, gain: &Tensor, epsilon: f64) -> Result<(Tensor, Vec<f
 
 vectorised! {
     #[allow(clippy::cast_precision_loss)]
-    fn forward_kernel<'a>(y: &'a mut [f32], inverses: &'a mut [f32], x: &'a [f32], gain: &'a [f32], epsilon: f32) {
+    fn forward_kernel<'a>(
+        y: &'a mut [f32],
+        inverses: &'a mut [f32],
+        x: &'a [f32],
+        gain: &'a [f32],
+        epsilon: f32,
+    ) {
         let width = gain.len();
-        for ((x, y), inverse) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(inverses) {
+        let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
+        for ((x, y), inverse) in rows.zip(inverses) {
             let r = 1.0 / (dot(x, x) / width as f32 + epsilon).sqrt();
             for ((y, x), gain) in y.iter_mut().zip(x).zip(gain) {
                 *y = x * r * gain;
@@ -62,10 +69,17 @@ pub fn backward(
 
 vectorised! {
     #[allow(clippy::cast_precision_loss)]
-    fn input_kernel<'a>(dx: &'a mut [f32], scaled: &'a mut [f32], dy: &'a [f32], x: &'a [f32], gain: &'a [f32], inverses: &'a [f32]) {
+    fn input_kernel<'a>(
+        dx: &'a mut [f32],
+        scaled: &'a mut [f32],
+        dy: &'a [f32],
+        x: &'a [f32],
+        gain: &'a [f32],
+        inverses: &'a [f32],
+    ) {
         let width = gain.len();
-        let rows = x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(dx.chunks_exact_mut(width)).zip(inverses);
-        for (((x, dy), dx), &r) in rows {
+        let rows = x.chunks_exact(width).zip(dy.chunks_exact(width));
+        for (((x, dy), dx), &r) in rows.zip(dx.chunks_exact_mut(width)).zip(inverses) {
             for ((s, dy), g) in scaled.iter_mut().zip(dy).zip(gain) {
                 *s = dy * g;
             }

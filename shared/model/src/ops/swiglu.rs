@@ -56,8 +56,15 @@ pub fn backward(dy: &[f32], gate: &Tensor, up: &Tensor) -> Result<(Vec<f32>, Vec
 }
 
 vectorised! {
-    fn backward_kernel<'a>(dgate: &'a mut [f32], dup: &'a mut [f32], dy: &'a [f32], gate: &'a [f32], up: &'a [f32]) {
-        for (((dgate, dup), dy), (g, u)) in dgate.iter_mut().zip(dup).zip(dy).zip(gate.iter().zip(up)) {
+    fn backward_kernel<'a>(
+        dgate: &'a mut [f32],
+        dup: &'a mut [f32],
+        dy: &'a [f32],
+        gate: &'a [f32],
+        up: &'a [f32],
+    ) {
+        let inputs = gate.iter().zip(up);
+        for (((dgate, dup), dy), (g, u)) in dgate.iter_mut().zip(dup).zip(dy).zip(inputs) {
             let s = sigmoid(*g);
             *dup = dy * g * s;
             *dgate = dy * u * s * (1.0 + g * (1.0 - s));

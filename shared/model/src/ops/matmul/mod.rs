@@ -25,6 +25,8 @@ const DEPTH: usize = 256;
 const WIDTH: usize = 2048;
 /// Multiply-adds from which one product is spread over the threads of the pool.
 const PARALLEL_FROM: usize = 96 << 20;
+/// Elements of a right operand up to which it is packed as a whole, for all threads.
+const PACK_WHOLE_UP_TO: usize = 16 << 20;
 /// Widest panel: two 16-lane vectors.
 const MAX_PANEL: usize = 32;
 
@@ -107,7 +109,8 @@ fn matmul_parallel(
     accumulate: bool,
 ) {
     let rows = m.div_ceil(4 * rayon::current_num_threads()).clamp(24, 192).next_multiple_of(12);
-    if m < 2 * rows {
+    let is_packed = matches!(rhs, Rhs::Packed(_));
+    if m < 2 * rows || (!is_packed && n * k > PACK_WHOLE_UP_TO) {
         return by_columns(c, lhs, rhs, (m, n, k), accumulate);
     }
     let fresh;
@@ -137,7 +140,8 @@ fn matmul_parallel(
     });
 }
 
-/// Few rows: each thread computes some columns into a buffer of its own.
+/// Few rows, or a right operand too large to copy: each thread packs and computes some columns
+/// into a buffer of its own.
 fn by_columns(
     c: &mut [f32],
     lhs: Lhs<'_>,
@@ -145,7 +149,7 @@ fn by_columns(
     (m, n, k): (usize, usize, usize),
     accumulate: bool,
 ) {
-    let width = n.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(MAX_PANEL);
+    let width = n.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(MAX_PANEL).min(WIDTH);
     let blocks: Vec<(usize, usize)> =
         (0..n).step_by(width).map(|from| (from, width.min(n - from))).collect();
     let view: &[f32] = c;

@@ -30,9 +30,11 @@ fn check(m: usize, n: usize, k: usize) {
                 let mut serial = start.clone();
                 matmul(&mut serial, lhs, rhs, (m, n, k), accumulate);
                 assert_eq!(serial, expected, "{m}x{n}x{k}");
-                let mut parallel = start.clone();
-                matmul_parallel(&mut parallel, lhs, rhs, (m, n, k), accumulate);
-                assert_eq!(parallel, expected, "{m}x{n}x{k} over threads");
+                for spread in [matmul_parallel, by_columns] {
+                    let mut parallel = start.clone();
+                    spread(&mut parallel, lhs, rhs, (m, n, k), accumulate);
+                    assert_eq!(parallel, expected, "{m}x{n}x{k} over threads");
+                }
             }
         }
     }
