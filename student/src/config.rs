@@ -8,6 +8,7 @@ use seal_service::confine::Profile;
 use seal_service::endpoint::Endpoint;
 use serde::Deserialize;
 
+use crate::consolidation_config::ConsolidationConfig;
 use crate::directives::DirectiveLimits;
 use crate::recipe::UpdateRecipe;
 
@@ -43,7 +44,7 @@ pub struct StudentConfig {
     /// The update that turns one edit into an adapter.
     pub inner_update: UpdateRecipe,
     /// The update that turns all accepted edits into one adapter.
-    pub consolidation: UpdateRecipe,
+    pub consolidation: ConsolidationConfig,
     /// How far an edit may move the inner update.
     pub directives: DirectiveLimits,
     /// How questions are answered.
@@ -95,8 +96,7 @@ impl StudentConfig {
     }
 
     fn resolve(&mut self, folder: &Path) {
-        let updates = [&mut self.inner_update, &mut self.consolidation];
-        let replay = updates.into_iter().flat_map(|recipe| &mut recipe.replay);
+        let replay = self.inner_update.replay.iter_mut().chain(&mut self.consolidation.replay);
         let paths = [&mut self.state, &mut self.base_model, &mut self.key, &mut self.trust_root];
         let paths = paths
             .into_iter()

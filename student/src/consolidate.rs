@@ -13,10 +13,12 @@ use seal_protocol::{
 use seal_training::TrainSequence;
 use seal_trust::{Expectation, Verified, check_verdict, digest_of};
 
+use crate::consolidation_config::Size;
 use crate::error::StudentError;
 use crate::groups::{CheckedEdit, distinct};
 use crate::replay;
 use crate::seeds::{group_seed, nonce, replay_seed};
+use crate::sequences::LINES;
 use crate::student::{Report, Student};
 use crate::training::Task;
 
@@ -110,8 +112,14 @@ impl Student {
         let contexts: Vec<Digest> = contexts.into_iter().collect();
         let seed = group_seed(request.seed, &request.stage, &contexts);
         let lines = replay::draw(&self.consolidation_replay, replay_seed(seed));
-        let sequences = [self.all_sequences(edits)?, self.replay_sequences(&lines)?].concat();
-        let recipe = self.config.consolidation.clone();
+        let replay = self.replay_sequences(&lines)?;
+        let learned = self.all_sequences(edits)?;
+        let recipe = self.config.consolidation.recipe(Size {
+            edits: edits.len(),
+            edit_lines: learned.iter().filter(|sequence| sequence.part == LINES).count(),
+            replay_lines: replay.len(),
+        });
+        let sequences = recipe.mix(learned, &replay);
         Ok(Task {
             contexts,
             edits: edits.iter().map(|edit| edit.digest).collect(),

@@ -49,7 +49,7 @@ fn serve(config: StudentConfig, identity: Identity) -> ExitCode {
 
 /// The key is not in the plan: it was read, and nothing may read it again.
 fn plan(config: &StudentConfig) -> ConfinementPlan {
-    let replay = [&config.inner_update, &config.consolidation].into_iter().flat_map(|r| &r.replay);
+    let replay = config.inner_update.replay.iter().chain(&config.consolidation.replay);
     let mut read = vec![config.base_model.clone()];
     read.extend(replay.map(|quota| quota.file.clone()));
     ConfinementPlan {

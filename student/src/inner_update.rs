@@ -95,7 +95,7 @@ impl Student {
             Err(refusal) => return Ok(Err(refusal.to_string())),
         };
         let sequences = match self.sequencer().edit(&edit.edit) {
-            Ok(sequences) => [sequences, replay.to_vec()].concat(),
+            Ok(sequences) => recipe.mix(sequences, replay),
             Err(refusal) => return Ok(Err(refusal.to_string())),
         };
         Ok(Ok(Task {

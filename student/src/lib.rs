@@ -12,6 +12,7 @@
 mod answers;
 mod config;
 mod consolidate;
+mod consolidation_config;
 mod daemon;
 mod directives;
 mod error;
@@ -32,6 +33,7 @@ mod training;
 mod worker;
 
 pub use config::{ConfinementConfig, ServingConfig, StudentConfig};
+pub use consolidation_config::ConsolidationConfig;
 pub use daemon::run;
 pub use directives::{BeyondLimit, DirectiveError, DirectiveLimits};
 pub use error::StudentError;

@@ -7,13 +7,14 @@
 
 use seal_model::{LoraInit, LoraSpec, Projection};
 use seal_protocol::Digest;
-use seal_training::{InnerRecipe, Schedule};
+use seal_training::{InnerRecipe, Schedule, TrainSequence};
 use seal_trust::{CanonicalError, digest_of};
 use serde::{Deserialize, Serialize};
 
 use crate::replay::{ReplayQuota, ReplaySource, ResolvedQuota, resolved};
+use crate::sequences::LINES;
 
-/// `[inner_update]` and `[consolidation]` of `student.toml`.
+/// `[inner_update]` of `student.toml`, and what `[consolidation]` resolves to.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateRecipe {
@@ -43,8 +44,22 @@ pub struct UpdateRecipe {
     /// Sequences per optimizer step; absent: all of them in every step.
     #[serde(default)]
     pub sequences_per_step: Option<usize>,
+    /// How often each line of an edit comes among the sequences.
+    #[serde(default = "once")]
+    pub edit_repeats: usize,
+    /// Whether the contexts themselves are trained on, beside what was written about them.
+    #[serde(default = "yes")]
+    pub contexts: bool,
     /// Lines that are mixed in so that the model keeps what it knew.
     pub replay: Vec<ReplayQuota>,
+}
+
+fn once() -> usize {
+    1
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The recipe as it is hashed.
@@ -64,6 +79,8 @@ struct Resolved<'a> {
     max_grad_norm: Option<f64>,
     lr_scheduler_type: Schedule,
     sequences_per_step: Option<usize>,
+    edit_repeats: usize,
+    contexts: bool,
     replay: Vec<ResolvedQuota>,
 }
 
@@ -96,6 +113,23 @@ impl UpdateRecipe {
         }
     }
 
+    /// The sequences of an edit as often as the recipe wants them, then the replay lines.
+    pub(crate) fn mix(
+        &self,
+        edit: Vec<TrainSequence>,
+        replay: &[TrainSequence],
+    ) -> Vec<TrainSequence> {
+        let (lines, mut contexts): (Vec<_>, Vec<_>) =
+            edit.into_iter().partition(|sequence| sequence.part == LINES);
+        if !self.contexts {
+            contexts.clear();
+        }
+        let mut mixed = vec![lines; self.edit_repeats].concat();
+        mixed.append(&mut contexts);
+        mixed.extend_from_slice(replay);
+        mixed
+    }
+
     /// Digest of the recipe with the content of its replay files.
     ///
     /// # Errors
@@ -116,6 +150,8 @@ impl UpdateRecipe {
             max_grad_norm: self.max_grad_norm,
             lr_scheduler_type: self.lr_scheduler_type,
             sequences_per_step: self.sequences_per_step,
+            edit_repeats: self.edit_repeats,
+            contexts: self.contexts,
             replay: resolved(replay),
         })
     }
@@ -139,6 +175,8 @@ pub(crate) mod tests {
             max_grad_norm: None,
             lr_scheduler_type: Schedule::Linear,
             sequences_per_step: None,
+            edit_repeats: 1,
+            contexts: true,
             replay: Vec::new(),
         }
     }

@@ -12,7 +12,7 @@ use seal_protocol::{LossPart, SelfEdit, TrainingExample};
 use seal_training::TrainSequence;
 
 /// Loss part of edit and replay lines.
-const LINES: usize = 0;
+pub(crate) const LINES: usize = 0;
 /// Loss part of contexts.
 const CONTEXTS: usize = 1;
 

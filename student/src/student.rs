@@ -16,6 +16,7 @@ use seal_trust::{
 };
 
 use crate::config::StudentConfig;
+use crate::consolidation_config::Size;
 use crate::error::StudentError;
 use crate::groups::CheckedEdit;
 use crate::replay::{self, ReplaySource};
@@ -25,6 +26,9 @@ use crate::state::State;
 
 /// Reports units done and units in all.
 pub type Report<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
+
+/// Enough to try a consolidation's recipe.
+const ONE_EDIT: Size = Size { edits: 1, edit_lines: 1, replay_lines: 1 };
 
 /// Everything the student's work needs.
 pub struct Student {
@@ -83,7 +87,7 @@ impl Student {
     ) -> Result<Self, StudentError> {
         // A recipe that no run can have would fail every job; it fails the start instead.
         config.inner_update.engine().check()?;
-        config.consolidation.engine().check()?;
+        config.consolidation.recipe(ONE_EDIT).engine().check()?;
         let state_folder = &config.state;
         let failed = |source| unwritable(state_folder, source);
         let adapters = ContentStore::new(state_folder.join("adapter-files")).map_err(failed)?;

@@ -110,8 +110,12 @@ fn write_config(folder: &Path) {
     let text = std::fs::read_to_string(miniature).unwrap();
     let text = text
         .replace("r = 16\n", "r = 2\n")
-        .replace("steps = 200", "steps = 4")
-        .replace("sequences_per_step = 96", "sequences_per_step = 4")
+        .replace("r = 32\n", "r = 2\n")
+        .replace("steps = 60", "steps = 4")
+        .replace("steps_per_edit = 4", "steps_per_edit = 1")
+        .replace("sequences_per_step = 64", "sequences_per_step = 4")
+        .replace("lines = 3000", "lines = 3")
+        .replace("lines = 120", "lines = 2")
         .replace("candidates_per_batch = 40", "candidates_per_batch = 3");
     std::fs::write(folder.join("student.toml"), text).unwrap();
 }
