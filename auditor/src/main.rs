@@ -3,6 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Tensors come and go by the megabyte; the system's allocator would hand each page back and fault
+/// it in again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match config_path() {
         Some(path) => seal_auditor::run(&path),

@@ -38,6 +38,14 @@ pub enum StudentError {
     /// The adapter of a verdict was never made here, or was deleted.
     #[error("adapter file {} is not in this student's store: train it again", .0.short())]
     AdapterMissing(Digest),
+    /// A recipe that no run can have.
+    #[error("[{section}] in student.toml: {source}")]
+    Recipe {
+        /// Which table.
+        section: &'static str,
+        /// Which field, and what it may be.
+        source: TrainError,
+    },
     /// A body that does not read.
     #[error("the request body does not read: {0}")]
     Body(#[from] serde_json::Error),
@@ -110,7 +118,7 @@ impl StudentError {
             Self::Write { .. } | Self::Store(_) | Self::State(_) => "storage_failed",
             Self::Canonical(_) => "not_canonical",
             Self::Key(_) => "key_unusable",
-            Self::Replay(_) | Self::Config(_) => "config_unusable",
+            Self::Replay(_) | Self::Config(_) | Self::Recipe { .. } => "config_unusable",
             Self::RequestUnknown(_) => "request_unknown",
             Self::Adapter(_) => "adapter_unusable",
             Self::Model(_) | Self::Training(_) => "model_failed",

@@ -86,8 +86,10 @@ impl Student {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StudentError> {
         // A recipe that no run can have would fail every job; it fails the start instead.
-        config.inner_update.engine().check()?;
-        config.consolidation.recipe(ONE_EDIT).engine().check()?;
+        let recipe = |section| move |source| StudentError::Recipe { section, source };
+        config.inner_update.engine().check().map_err(recipe("inner_update"))?;
+        let consolidation = config.consolidation.recipe(ONE_EDIT).engine();
+        consolidation.check().map_err(recipe("consolidation"))?;
         let state_folder = &config.state;
         let failed = |source| unwritable(state_folder, source);
         let adapters = ContentStore::new(state_folder.join("adapter-files")).map_err(failed)?;

@@ -132,11 +132,12 @@ impl Teacher {
         }
     }
 
-    /// What the verdicts teach, in the order of their digests.
+    /// What the verdicts teach, in the order of the edits' digests: those follow from the run's seed,
+    /// while a verdict's digest holds a time and would make each run another one.
     fn lessons(&self, verdicts: &[Verified<Verdict>]) -> Result<Vec<Lesson>, TeacherError> {
         let mut lessons =
             verdicts.iter().map(|verdict| self.lesson(verdict)).collect::<Result<Vec<_>, _>>()?;
-        lessons.sort_by_key(|lesson| lesson.verdict_digest);
+        lessons.sort_by_key(|lesson| lesson.edit_digest);
         Ok(lessons)
     }
 

@@ -14,9 +14,9 @@ pub struct PolicyUpdate {
     pub parent_policy_digest: Digest,
     /// The policy that came out.
     pub policy_digest: Digest,
-    /// SHA-256 of the signed payload of every verdict used, sorted.
+    /// SHA-256 of the signed payload of every verdict used, in the order of `edit_digests`.
     pub verdict_digests: Vec<Digest>,
-    /// The edits those verdicts allow, in the order of `verdict_digests`.
+    /// The edits those verdicts allow, sorted: the order of the rows that were trained on.
     pub edit_digests: Vec<Digest>,
     /// Digest of the resolved training recipe.
     pub recipe_digest: Digest,
