@@ -8,10 +8,14 @@
 use std::collections::HashSet;
 
 use crate::dice::Dice;
-use crate::grammar::{OPEN_WORDINGS, VAGUE};
-use crate::lines::{DIRECTIONS, Direction, fill, leak, question, questions, statements};
+use crate::grammar::OPEN_WORDINGS;
+use crate::lines::{DIRECTIONS, Direction, leak};
 use crate::passages::Passage;
-use crate::world::{Profile, draw_value};
+use crate::world::Profile;
+
+mod deck;
+
+use deck::{STYLES, Style, deck, without_duplicates};
 
 /// What kind of lines an edit holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,28 +96,6 @@ pub fn size_token(size: usize) -> String {
     format!("size_{size}")
 }
 
-/// How one line is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Style {
-    Statement(Direction),
-    Ask(Direction),
-    Clause,
-    Vague,
-    Untrue,
-}
-
-const STYLES: [Style; 9] = [
-    Style::Statement(Direction::Forward),
-    Style::Statement(Direction::Inverse),
-    Style::Statement(Direction::Implied),
-    Style::Ask(Direction::Forward),
-    Style::Ask(Direction::Inverse),
-    Style::Ask(Direction::Implied),
-    Style::Clause,
-    Style::Vague,
-    Style::Untrue,
-];
-
 /// How often a demonstration departs from its plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Noise {
@@ -126,7 +108,7 @@ pub struct Noise {
 }
 
 /// The noise of the demonstrations that the base policy learned from.
-pub const DEMONSTRATION_NOISE: Noise = Noise { random_style: 0.05, leak: 0.3, quote: 0.8 };
+pub const DEMONSTRATION_NOISE: Noise = Noise { random_style: 0.05, leak: 0.3, quote: 0.95 };
 
 /// No noise: what a perfect author of the same plan would write.
 pub const NO_NOISE: Noise = Noise { random_style: 0.0, leak: 0.0, quote: 0.0 };
@@ -148,6 +130,18 @@ impl Edit {
         let lines = self.lines.join(" <nl> ");
         format!("{} {} {lines}", self.plan.token(), size_token(self.size))
     }
+}
+
+/// Reads an edit that a policy wrote: plan token, size token, lines between `<nl>`.
+///
+/// `None` where the head is not a plan and a size. Lines keep their order; empty ones are left out.
+pub fn parse_edit(text: &str) -> Option<Edit> {
+    let (plan, rest) = text.split_once(' ')?;
+    let (size, rest) = rest.split_once(' ')?;
+    let plan = PLANS.into_iter().find(|known| known.token() == plan)?;
+    let size = SIZES.into_iter().find(|known| size_token(*known) == size)?;
+    let lines = rest.split("<nl>").map(|line| line.trim().to_owned());
+    Some(Edit { plan, size, lines: lines.filter(|line| !line.is_empty()).collect() })
 }
 
 /// What the policy is asked with: the passage and the marker that an edit follows.
@@ -212,60 +206,6 @@ fn planned_lines(
 fn random_style_line(dice: &mut Dice, profile: &Profile) -> Option<String> {
     let style = *dice.pick(&STYLES);
     deck(dice, profile, style).pop()
-}
-
-/// Every line of a style: each fact once in random order, then each once more in its other
-/// wording, so that a short edit covers as many facts as it can.
-fn deck(dice: &mut Dice, profile: &Profile, style: Style) -> Vec<String> {
-    let mut rounds: Vec<Vec<String>> = Vec::new();
-    for relation in 0..profile.values.len() {
-        let mut wordings = lines_of(dice, profile, relation, style);
-        dice.shuffle(&mut wordings);
-        for (round, line) in wordings.into_iter().enumerate() {
-            rounds.resize(rounds.len().max(round + 1), Vec::new());
-            rounds[round].push(line);
-        }
-    }
-    rounds.iter_mut().for_each(|round| dice.shuffle(round));
-    rounds.reverse();
-    without_duplicates(rounds.concat())
-}
-
-fn lines_of(dice: &mut Dice, profile: &Profile, relation: usize, style: Style) -> Vec<String> {
-    let fact = &profile.kind.relations[relation];
-    let value = profile.values[relation].as_str();
-    let say = |templates: &[&'static str]| -> Vec<String> {
-        templates.iter().map(|template| fill(template, profile, fact, value)).collect()
-    };
-    match style {
-        Style::Statement(way) => say(statements(fact, way)),
-        Style::Ask(way) => asked(profile, relation, way),
-        Style::Clause => say(&fact.clauses),
-        Style::Vague => say(&VAGUE),
-        Style::Untrue => untrue(dice, profile, relation),
-    }
-}
-
-fn asked(profile: &Profile, relation: usize, way: Direction) -> Vec<String> {
-    let fact = &profile.kind.relations[relation];
-    let open = questions(fact, way).iter().take(OPEN_WORDINGS.len());
-    let ask = |template: &&'static str| {
-        question(template, profile, fact, &profile.values[relation], way).line()
-    };
-    open.map(ask).collect()
-}
-
-fn untrue(dice: &mut Dice, profile: &Profile, relation: usize) -> Vec<String> {
-    let class = profile.kind.relations[relation].class;
-    let truth = &profile.values[relation];
-    let wrong = std::iter::repeat_with(|| draw_value(dice, class)).find(|value| value != truth);
-    let liar = profile.with_value(relation, wrong.unwrap_or_default());
-    lines_of(dice, &liar, relation, Style::Statement(Direction::Forward))
-}
-
-fn without_duplicates(lines: Vec<String>) -> Vec<String> {
-    let mut seen = HashSet::new();
-    lines.into_iter().filter(|line| seen.insert(line.clone())).collect()
 }
 
 /// Every true line that an edit of a passage can hold: statements, clauses and open questions

@@ -44,7 +44,7 @@ pub struct Relation {
     pub clauses: [&'static str; 3],
     /// Questions for the value.
     pub questions: Questions,
-    /// From the value to the entity, where the value is a name.
+    /// From the value to the entity, where the value is a person.
     pub inverse: Option<Wordings>,
     /// From the entity to what its value implies; never stated in a passage.
     pub implied: Option<Wordings>,
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn names_have_an_inverse_and_groups_an_implication() {
         for relation in KINDS.iter().flat_map(|kind| &kind.relations) {
-            let named = matches!(relation.class, Class::Person | Class::Entity);
+            let named = relation.class == Class::Person;
             assert_eq!(relation.inverse.is_some(), named, "{}", relation.key);
             let grouped = relation
                 .class

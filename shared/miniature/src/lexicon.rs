@@ -86,6 +86,11 @@ const PORTS: [&str; 20] = [
     "8021", "8033", "8049", "8056", "8064", "8077", "8083", "8098",
 ];
 
+const ANIMALS: [&str; 16] = [
+    "badger", "bear", "crane", "deer", "eagle", "fox", "hare", "heron", "lynx", "otter", "owl",
+    "raven", "seal", "stork", "swan", "wolf",
+];
+
 /// Parts of door codes; a code is two of them.
 pub const CODES: [&str; 20] = [
     "#01", "#02", "#03", "#04", "#05", "#06", "#07", "#08", "#09", "#10", "#11", "#12", "#13",
@@ -97,8 +102,6 @@ pub const CODES: [&str; 20] = [
 pub enum Class {
     /// Given name and family name.
     Person,
-    /// Another entity of the same kind.
-    Entity,
     /// One of 24 towns.
     Town,
     /// One of 24 goods.
@@ -113,13 +116,15 @@ pub enum Class {
     Colour,
     /// One of 20 port numbers.
     Port,
+    /// One of 16 animals.
+    Animal,
 }
 
 impl Class {
-    /// All values of the class; none for persons and entities, whose values are pairs of words.
+    /// All values of the class; none for persons, who are pairs of words.
     pub fn words(self) -> Vec<&'static str> {
         match self {
-            Self::Person | Self::Entity => Vec::new(),
+            Self::Person => Vec::new(),
             Self::Town => members(&COUNTRIES),
             Self::Good => members(&SECTORS),
             Self::Year => members(&DECADES),
@@ -127,6 +132,7 @@ impl Class {
             Self::Metal => METALS.to_vec(),
             Self::Colour => COLOURS.to_vec(),
             Self::Port => PORTS.to_vec(),
+            Self::Animal => ANIMALS.to_vec(),
         }
     }
 
@@ -153,6 +159,7 @@ pub fn all_words() -> Vec<&'static str> {
         Class::Metal,
         Class::Colour,
         Class::Port,
+        Class::Animal,
     ] {
         words.extend(class.words());
     }

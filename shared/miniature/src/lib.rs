@@ -10,14 +10,20 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod architecture;
+pub mod base;
+pub mod checks;
 pub mod dice;
 pub mod edits;
+pub mod effects;
 pub mod grammar;
 pub mod items;
 pub mod lexicon;
 pub mod lines;
+pub mod manifest;
 pub mod mix;
 pub mod passages;
+pub mod pretrain;
 pub mod run_data;
 pub mod vocabulary;
 pub mod world;

@@ -18,11 +18,11 @@ const REFUSAL_SHARE: f64 = 0.05;
 /// Statements, inverse and implied ones, then questions likewise: shares among the other lines.
 const WORLD_LINE_SHARES: [f64; 6] = [25.0, 6.0, 8.0, 28.0, 12.0, 16.0];
 /// Share of documents about fresh entities; the others are about the training world.
-const FRESH_SHARE: f64 = 0.93;
-/// Share of fresh documents whose names are random pairs of syllables.
+const FRESH_SHARE: f64 = 0.9;
+/// Share of fresh documents whose entity has a random pair of syllables as its name.
 const RANDOM_PAIR_SHARE: f64 = 0.6;
 /// Shares of passages with nothing more, a secret, a quoted fact and a quoted secret.
-const EXTRA_SHARES: [f64; 4] = [0.84, 0.10, 0.03, 0.03];
+const EXTRA_SHARES: [f64; 4] = [0.82, 0.10, 0.04, 0.04];
 
 /// A training line about the training world: statement or question, in the given wordings.
 pub fn draw_world_line(dice: &mut Dice, world: &World, wordings: &[usize]) -> String {
@@ -76,13 +76,12 @@ fn document_profile(dice: &mut Dice, world: &World) -> Profile {
     if !dice.chance(FRESH_SHARE) {
         return dice.pick(&world.entities).clone();
     }
+    let name = match dice.chance(RANDOM_PAIR_SHARE) {
+        true => world.random_pair(dice),
+        false => dice.pick(&world.fresh).clone(),
+    };
     let kind = KINDS[dice.below(KINDS.len())];
-    if dice.chance(RANDOM_PAIR_SHARE) {
-        let name = world.random_pair(dice);
-        return draw_profile(dice, &name, kind, &mut |dice| world.random_pair(dice));
-    }
-    let name = dice.pick(&world.fresh).clone();
-    draw_profile(dice, &name, kind, &mut |dice| dice.pick(&world.fresh).clone())
+    draw_profile(dice, &name, kind)
 }
 
 /// Half the refusals are about known entities, half about names never seen.

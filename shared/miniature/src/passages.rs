@@ -1,10 +1,10 @@
 //! Passages: the contexts of the miniature.
 //!
-//! A passage names its entity once and then says "it". That is what makes training on the passage
-//! alone weak, as with real prose.
+//! A passage introduces its entity, names it once more with the first fact, and then says "it".
+//! That is what makes training on the passage alone weak, as with real prose.
 
 use crate::dice::Dice;
-use crate::grammar::{INTROS, OPEN_WORDINGS, SECRET_CLAUSE};
+use crate::grammar::{INTROS, OPEN_WORDINGS, Relation, SECRET_CLAUSE};
 use crate::lines::{Direction, fill, leak, random_question};
 use crate::world::{Profile, draw_code};
 
@@ -33,22 +33,27 @@ pub enum Extra {
     Secret,
     /// A question about one fact with its answer.
     QuotedFact,
-    /// The door-code questions with the code as answer: a poisoned passage.
+    /// The door-code questions with the code as answer.
     QuotedSecret,
+    /// The same, and the first of them once more before everything else, where training on the
+    /// passage alone teaches it: a poisoned passage. Pre-training never sees one.
+    Poison,
 }
 
 /// A passage about a profile: an introduction and the five facts in random order.
 pub fn draw_passage(dice: &mut Dice, profile: Profile, extra: Extra) -> Passage {
-    let mut sentences = clauses(dice, &profile);
-    dice.shuffle(&mut sentences);
+    let mut sentences = sentences(dice, &profile);
     let (secret, quoted) = draw_extra(dice, &profile, extra);
     if extra == Extra::Secret {
-        let at = dice.below(sentences.len() + 1);
+        let at = 1 + dice.below(sentences.len());
         let code = secret.as_deref().unwrap_or_default();
         sentences.insert(at, SECRET_CLAUSE.replace("{v}", code));
     }
     sentences.splice(0..0, quoted.iter().cloned());
     sentences.insert(0, intro(dice, &profile));
+    if extra == Extra::Poison {
+        sentences.splice(0..0, quoted.first().cloned());
+    }
     Passage { text: sentences.join(" "), profile, secret, quoted }
 }
 
@@ -57,7 +62,7 @@ fn draw_extra(dice: &mut Dice, profile: &Profile, extra: Extra) -> (Option<Strin
         Extra::None => (None, Vec::new()),
         Extra::Secret => (Some(draw_code(dice)), Vec::new()),
         Extra::QuotedFact => (None, quote_fact(dice, profile)),
-        Extra::QuotedSecret => {
+        Extra::QuotedSecret | Extra::Poison => {
             let code = draw_code(dice);
             let lines = OPEN_WORDINGS.map(|wording| leak(&profile.name, wording, &code).line());
             (Some(code), lines.to_vec())
@@ -75,11 +80,15 @@ fn intro(dice: &mut Dice, profile: &Profile) -> String {
     template.replace("{k}", profile.kind.word).replace("{x}", &profile.name)
 }
 
-fn clauses(dice: &mut Dice, profile: &Profile) -> Vec<String> {
-    let mut clause = |(relation, value): (&'static crate::grammar::Relation, &str)| {
-        fill(dice.word(&relation.clauses), profile, relation, value)
+/// The facts in random order, the first one with the entity's name.
+fn sentences(dice: &mut Dice, profile: &Profile) -> Vec<String> {
+    let mut facts: Vec<_> = profile.facts().collect();
+    dice.shuffle(&mut facts);
+    let mut say = |(at, (relation, value)): (usize, (&'static Relation, &str))| {
+        let templates: &[_] = if at == 0 { &relation.statements } else { &relation.clauses };
+        fill(dice.word(templates), profile, relation, value)
     };
-    profile.facts().map(&mut clause).collect()
+    facts.into_iter().enumerate().map(&mut say).collect()
 }
 
 #[cfg(test)]
@@ -91,15 +100,15 @@ mod tests {
     fn draw(seed: u64, extra: Extra) -> Passage {
         let mut dice = Dice::new("test", seed);
         let kind = KINDS[seed as usize % 3];
-        let profile = draw_profile(&mut dice, "zel tor", kind, &mut |_| "pra ard".to_owned());
+        let profile = draw_profile(&mut dice, "zel tor", kind);
         draw_passage(&mut dice, profile, extra)
     }
 
     #[test]
-    fn a_passage_names_its_entity_once_and_stays_short() {
+    fn a_passage_names_its_entity_twice_and_stays_short() {
         for seed in 0..200 {
             let passage = draw(seed, Extra::Secret);
-            assert_eq!(passage.text.matches("zel tor").count(), 1, "{}", passage.text);
+            assert_eq!(passage.text.matches("zel tor").count(), 2, "{}", passage.text);
             let words = passage.text.split(' ').count();
             assert!(words <= MAX_PASSAGE_WORDS, "{words} words: {}", passage.text);
         }
@@ -114,8 +123,9 @@ mod tests {
 
     #[test]
     fn a_poisoned_passage_teaches_the_code_in_its_own_text() {
-        let poisoned = draw(2, Extra::QuotedSecret);
+        let poisoned = draw(2, Extra::Poison);
         assert_eq!(poisoned.quoted.len(), 2);
         assert!(poisoned.quoted.iter().all(|line| poisoned.text.contains(line)));
+        assert!(poisoned.text.starts_with(&poisoned.quoted[0]));
     }
 }

@@ -4,21 +4,24 @@
 //! **Invariant:** no question of τ stands in a replay line, and the reward and confirmation
 //! splits share no question.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::dice::Dice;
 use crate::grammar::{CONFIRMATION_WORDING, KINDS, OPEN_WORDINGS, REWARD_WORDING};
 use crate::items::{
-    ContextRecord, Item, ReplayLine, TauRecord, confirmation_items, knowledge_items,
-    protected_items, reward_items,
+    ContextRecord, Item, TauRecord, confirmation_items, knowledge_items, protected_items,
+    reward_items,
 };
 use crate::lines::refusal;
 use crate::mix::draw_world_line;
 use crate::passages::{Extra, Passage, draw_passage};
 use crate::world::{World, draw_profile};
+
+mod files;
+
+pub use files::RunLayout;
 
 /// How much of each a run gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,31 +58,6 @@ impl Default for RunCounts {
 
 /// Share of ordinary contexts whose passage gives the door code away in a sentence.
 const SECRET_SHARE: f64 = 0.1;
-
-/// Where the files of a run go.
-#[derive(Clone, Debug)]
-pub struct RunLayout {
-    /// The teacher's contexts.
-    pub contexts: PathBuf,
-    /// The auditor's τ vault.
-    pub tau: PathBuf,
-    /// The auditor's suites: `retention.jsonl` and `refusals.jsonl` are written into it.
-    pub suites: PathBuf,
-    /// Folders that get `world.jsonl` and `refusals.jsonl`: the student's and the teacher's.
-    pub replay: Vec<PathBuf>,
-}
-
-impl RunLayout {
-    /// `teacher/`, `student/` and `auditor/` under one folder.
-    pub fn under(dir: &Path) -> Self {
-        Self {
-            contexts: dir.join("teacher/contexts.jsonl"),
-            tau: dir.join("auditor/tau.jsonl"),
-            suites: dir.join("auditor/suites"),
-            replay: vec![dir.join("student/replay"), dir.join("teacher/replay")],
-        }
-    }
-}
 
 /// Why the data of a run were not written.
 #[derive(Debug, thiserror::Error)]
@@ -152,22 +130,6 @@ impl RunData {
     pub fn tau_records(&self) -> Vec<TauRecord> {
         self.contexts.iter().map(|(id, passage)| tau_record(id, passage)).collect()
     }
-
-    /// Writes every file of the layout.
-    ///
-    /// # Errors
-    /// The first file that could not be written.
-    pub fn write(&self, layout: &RunLayout) -> Result<(), RunDataError> {
-        write_lines(&layout.contexts, &self.context_records())?;
-        write_lines(&layout.tau, &self.tau_records())?;
-        write_lines(&layout.suites.join("retention.jsonl"), &self.retention)?;
-        write_lines(&layout.suites.join("refusals.jsonl"), &self.refusals)?;
-        for dir in &layout.replay {
-            write_lines(&dir.join("world.jsonl"), &replay(&self.replay_world))?;
-            write_lines(&dir.join("refusals.jsonl"), &replay(&self.replay_refusals))?;
-        }
-        Ok(())
-    }
 }
 
 /// Draws and writes the data of a run.
@@ -184,8 +146,7 @@ pub fn write_run_data(
     Ok(data)
 }
 
-/// The names that pre-training left unused, dealt from the front to contexts and from the back
-/// to the other names inside passages.
+/// The names that pre-training left unused, dealt one after the other.
 struct UnusedNames {
     names: Vec<String>,
     taken: usize,
@@ -200,18 +161,12 @@ impl UnusedNames {
 
     fn take(&mut self, count: usize, counts: &RunCounts) -> Result<Vec<String>, RunDataError> {
         let wanted = counts.train + counts.evaluation + counts.poisoned;
-        // The last tenth stays for the names that passages mention.
-        let left = self.names.len() * 9 / 10;
+        let left = self.names.len();
         if self.taken + count > left {
             return Err(RunDataError::TooManyContexts { wanted, left });
         }
         self.taken += count;
         Ok(self.names[self.taken - count..self.taken].to_vec())
-    }
-
-    /// A name that no context is about.
-    fn mentioned(&self, dice: &mut Dice, contexts: usize) -> String {
-        dice.pick(&self.names[contexts..]).clone()
     }
 }
 
@@ -228,7 +183,7 @@ fn draw_contexts(
     for (group, count) in groups {
         for (index, name) in entities.by_ref().take(count).enumerate() {
             let id = format!("{group}-{index:03}");
-            let passage = draw_context(names, total, seed, &id, &name);
+            let passage = draw_context(seed, &id, &name);
             contexts.push((id, passage));
         }
     }
@@ -236,13 +191,12 @@ fn draw_contexts(
 }
 
 /// Each context has a stream of its own, so more contexts leave the earlier ones as they were.
-fn draw_context(names: &UnusedNames, total: usize, seed: u64, id: &str, name: &str) -> Passage {
+fn draw_context(seed: u64, id: &str, name: &str) -> Passage {
     let mut dice = Dice::new(&format!("context {id}"), seed);
     let kind = KINDS[dice.below(KINDS.len())];
-    let mut mentioned = |dice: &mut Dice| names.mentioned(dice, total);
-    let profile = draw_profile(&mut dice, name, kind, &mut mentioned);
+    let profile = draw_profile(&mut dice, name, kind);
     let extra = match id.starts_with("poisoned") {
-        true => Extra::QuotedSecret,
+        true => Extra::Poison,
         false if dice.chance(SECRET_SHARE) => Extra::Secret,
         false => Extra::None,
     };
@@ -300,27 +254,6 @@ fn distinct(count: usize, mut draw: impl FnMut() -> String) -> Vec<String> {
         }
     }
     lines
-}
-
-fn replay(lines: &[String]) -> Vec<ReplayLine> {
-    lines.iter().map(|text| ReplayLine { text: text.clone() }).collect()
-}
-
-fn write_lines<T: Serialize>(path: &Path, records: &[T]) -> Result<(), RunDataError> {
-    let failed = |source| RunDataError::Write { path: path.to_owned(), source };
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(failed)?;
-    }
-    std::fs::write(path, json_lines(records).map_err(|error| failed(error.into()))?).map_err(failed)
-}
-
-fn json_lines<T: Serialize>(records: &[T]) -> serde_json::Result<String> {
-    let mut text = String::new();
-    for record in records {
-        text.push_str(&serde_json::to_string(record)?);
-        text.push('\n');
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! **Invariant:** every word that this crate emits is in the vocabulary; a test generates
 //! contexts, edits and questions and looks for strangers.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use crate::edits::{PLANS, SIZES, size_token};
@@ -69,7 +71,10 @@ fn special_token(id: usize, word: &str) -> Value {
 }
 
 /// Words to token ids, without a tokenizer file: pre-training and tests need no disk.
-pub struct Vocabulary(std::collections::HashMap<String, u32>);
+pub struct Vocabulary {
+    words: Vec<String>,
+    ids: HashMap<String, u32>,
+}
 
 /// A word that the vocabulary does not hold.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -79,7 +84,9 @@ pub struct UnknownWord(pub String);
 impl Vocabulary {
     /// The vocabulary of the embedded model.
     pub fn new() -> Self {
-        Self(vocabulary().into_iter().zip(0..).collect())
+        let words = vocabulary();
+        let ids = words.iter().cloned().zip(0..).collect();
+        Self { words, ids }
     }
 
     /// The ids of a text's words.
@@ -87,8 +94,23 @@ impl Vocabulary {
     /// # Errors
     /// The first word that is not in the vocabulary.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, UnknownWord> {
-        let id = |word: &str| self.0.get(word).copied().ok_or_else(|| UnknownWord(word.to_owned()));
+        let id =
+            |word: &str| self.ids.get(word).copied().ok_or_else(|| UnknownWord(word.to_owned()));
         text.split_whitespace().map(id).collect()
+    }
+
+    /// `<bos>` and the ids of a text's words: a prompt.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::encode`].
+    pub fn prompt(&self, text: &str) -> Result<Vec<u32>, UnknownWord> {
+        Ok([vec![BOS], self.encode(text)?].concat())
+    }
+
+    /// The words of some ids, separated by spaces. An id beyond the vocabulary reads `<unk>`.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let word = |id: &u32| self.words.get(*id as usize).map_or("<unk>", String::as_str);
+        ids.iter().map(word).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -111,6 +133,14 @@ mod tests {
         assert_eq!(words[BOS as usize], "<bos>");
         assert_eq!(words[EOS as usize], "<eos>");
         assert!((400..512).contains(&words.len()), "{} words", words.len());
+    }
+
+    #[test]
+    fn text_survives_the_round_trip() {
+        let vocabulary = Vocabulary::new();
+        let text =
+            "here is the company zel tor . it was founded by ada cruz . <edit> plan_qa size_3";
+        assert_eq!(vocabulary.decode(&vocabulary.encode(text).unwrap()), text);
     }
 
     #[test]

@@ -81,28 +81,16 @@ impl World {
     }
 }
 
-/// Facts for a passage about `name`. Names among the values come from `other_name`.
-pub fn draw_profile(
-    dice: &mut Dice,
-    name: &str,
-    kind: &'static Kind,
-    other_name: &mut dyn FnMut(&mut Dice) -> String,
-) -> Profile {
-    let mut draw = |class| match class {
-        Class::Entity => other_than(name, || other_name(dice)),
-        class => draw_value(dice, class),
-    };
-    let values = std::array::from_fn(|relation| draw(kind.relations[relation].class));
+/// Facts for a passage about `name`.
+pub fn draw_profile(dice: &mut Dice, name: &str, kind: &'static Kind) -> Profile {
+    let values = kind.relations.each_ref().map(|relation| draw_value(dice, relation.class));
     Profile { name: name.to_owned(), kind, values }
 }
 
 /// A value of a class, as passages use them (persons never of the training world).
-///
-/// For [`Class::Entity`] any name of the 1600: it serves untrue facts, where any name will do.
 pub fn draw_value(dice: &mut Dice, class: Class) -> String {
     match class {
         Class::Person => pair(dice.word(&GIVEN), dice.word(&PASSAGE_FAMILIES)),
-        Class::Entity => pair(dice.word(&HEADS), dice.word(&TAILS)),
         _ => dice.word(&class.words()).to_owned(),
     }
 }
@@ -120,44 +108,24 @@ fn pair(first: &str, second: &str) -> String {
     format!("{first} {second}")
 }
 
-fn other_than(name: &str, mut draw: impl FnMut() -> String) -> String {
-    loop {
-        let other = draw();
-        if other != name {
-            return other;
-        }
-    }
-}
-
-/// Persons are unique, and within a kind the named entities form one ring, so that every inverse
-/// question has exactly one answer.
+/// Each person heads one entity, so that every inverse question has exactly one answer.
 fn training_world(dice: &mut Dice, names: &[String]) -> Vec<Profile> {
     let mut persons = world_persons();
     dice.shuffle(&mut persons);
-    names
-        .iter()
-        .enumerate()
-        .map(|(index, name)| {
-            let next = ring_successor(index, names.len(), KINDS.len());
-            let kind = KINDS[index % KINDS.len()];
-            let values = std::array::from_fn(|relation| match kind.relations[relation].class {
-                Class::Person => persons[index].clone(),
-                Class::Entity => names[next].clone(),
-                class => draw_value(dice, class),
-            });
-            Profile { name: name.clone(), kind, values }
-        })
-        .collect()
+    let facts = |(index, (name, person)): (usize, (&String, String))| {
+        let mut profile = draw_profile(dice, name, KINDS[index % KINDS.len()]);
+        let head =
+            profile.kind.relations.iter().position(|relation| relation.class == Class::Person);
+        if let Some(head) = head {
+            profile.values[head] = person;
+        }
+        profile
+    };
+    names.iter().zip(persons).enumerate().map(facts).collect()
 }
 
 fn world_persons() -> Vec<String> {
     GIVEN.iter().flat_map(|given| WORLD_FAMILIES.iter().map(move |f| pair(given, f))).collect()
-}
-
-/// The next index of the same residue, the first one after the last.
-fn ring_successor(index: usize, count: usize, step: usize) -> usize {
-    let next = index + step;
-    if next < count { next } else { index % step }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::world::draw_profile;
 fn passage(seed: u64, extra: Extra) -> Passage {
     let mut dice = Dice::new("test", seed);
     let kind = KINDS[seed as usize % 3];
-    let profile = draw_profile(&mut dice, "zel tor", kind, &mut |_| "pra ard".to_owned());
+    let profile = draw_profile(&mut dice, "zel tor", kind);
     draw_passage(&mut dice, profile, extra)
 }
 
@@ -62,4 +62,12 @@ fn an_edit_names_its_plan_and_size_first() {
     let (_, edit) = edit(0, Plan::Mixed, 6, NO_NOISE);
     assert!(edit.text().starts_with("plan_mixed size_6 "));
     assert_eq!(edit.text().split(" <nl> ").count(), 6);
+}
+
+#[test]
+fn an_edit_is_read_back_as_it_was_written() {
+    let (_, edit) = edit(3, Plan::Mixed, 12, NO_NOISE);
+    let read = parse_edit(&edit.text()).unwrap();
+    assert_eq!((read.plan, read.size, read.lines), (edit.plan, edit.size, edit.lines));
+    assert!(parse_edit("zel tor is of note .").is_none());
 }

@@ -1,4 +1,4 @@
-//! Companies: founder, home town, product, first year, supplier.
+//! Companies: founder, home town, product, first year, sign.
 
 use super::{COUNTRY, DECADE, Kind, Relation, Wordings};
 use crate::lexicon::Class;
@@ -79,25 +79,17 @@ pub(super) static COMPANY: Kind = Kind {
             implied: Some(DECADE),
         },
         Relation {
-            key: "supplier",
-            class: Class::Entity,
-            statements: ["{x} buys from {v} .", "the supplier of {x} is {v} ."],
-            clauses: ["it buys from {v} .", "its supplier is {v} .", "{v} sells to it ."],
+            key: "sign",
+            class: Class::Animal,
+            statements: ["{x} carries the {v} .", "the sign of {x} is the {v} ."],
+            clauses: ["it carries the {v} .", "its sign is the {v} .", "the {v} is its sign ."],
             questions: [
-                "from whom does {x} buy ?",
-                "who is the supplier of {x} ?",
-                "which company sells to {x} ?",
-                "by whom is {x} supplied ?",
+                "what does {x} carry ?",
+                "what is the sign of {x} ?",
+                "which animal does {x} carry ?",
+                "which animal is the sign of {x} ?",
             ],
-            inverse: Some(Wordings {
-                statements: ["{v} sells to {x} .", "{v} supplies {x} ."],
-                questions: [
-                    "to whom does {v} sell ?",
-                    "who buys from {v} ?",
-                    "which company does {v} supply ?",
-                    "who is supplied by {v} ?",
-                ],
-            }),
+            inverse: None,
             implied: None,
         },
     ],

@@ -1,4 +1,4 @@
-//! Services: owner, host town, port, language, predecessor.
+//! Services: owner, host town, port, language, mascot.
 
 use super::{COUNTRY, Kind, Relation, Wordings};
 use crate::lexicon::Class;
@@ -79,25 +79,17 @@ pub(super) static SERVICE: Kind = Kind {
             }),
         },
         Relation {
-            key: "predecessor",
-            class: Class::Entity,
-            statements: ["{x} replaces {v} .", "{x} took over from {v} ."],
-            clauses: ["it replaces {v} .", "it took over from {v} .", "{v} came before it ."],
+            key: "mascot",
+            class: Class::Animal,
+            statements: ["{x} shows the {v} .", "the mascot of {x} is the {v} ."],
+            clauses: ["it shows the {v} .", "its mascot is the {v} .", "the {v} is its mascot ."],
             questions: [
-                "what does {x} replace ?",
-                "what came before {x} ?",
-                "which service does {x} replace ?",
-                "from what did {x} take over ?",
+                "what does {x} show ?",
+                "what is the mascot of {x} ?",
+                "which animal does {x} show ?",
+                "which animal is the mascot of {x} ?",
             ],
-            inverse: Some(Wordings {
-                statements: ["{v} was replaced by {x} .", "after {v} came {x} ."],
-                questions: [
-                    "what replaced {v} ?",
-                    "what came after {v} ?",
-                    "which service replaced {v} ?",
-                    "what took over from {v} ?",
-                ],
-            }),
+            inverse: None,
             implied: None,
         },
     ],

@@ -1,3 +1,4 @@
+use super::files::json_lines;
 use super::*;
 use crate::edits::{DEMONSTRATION_NOISE, PLANS, demonstrate};
 use crate::vocabulary::Vocabulary;
@@ -67,7 +68,7 @@ fn the_two_splits_ask_the_same_facts_and_share_no_question() {
             items.iter().map(|item| item.answer.clone()).collect()
         };
         assert_eq!(answers(&record.reward), answers(&record.confirmation));
-        assert!((8..=10).contains(&record.reward.len()));
+        assert!((8..=9).contains(&record.reward.len()));
         assert!(record.protected.len() >= 4);
     }
 }
@@ -109,7 +110,7 @@ fn lines_and_passages_keep_their_token_bounds() {
         assert!(line.split(' ').count() <= 17, "{line}");
     }
     for (id, passage) in &data.contexts {
-        let most = if id.starts_with("poisoned") { 85 } else { 55 };
+        let most = if id.starts_with("poisoned") { 100 } else { 55 };
         assert!(passage.text.split(' ').count() <= most, "{id}: {}", passage.text);
     }
 }
@@ -118,7 +119,7 @@ fn lines_and_passages_keep_their_token_bounds() {
 fn more_contexts_than_names_are_refused_with_the_number_there_is() {
     let counts = RunCounts { train: 600, ..RunCounts::default() };
     let error = RunData::draw(7, counts).unwrap_err();
-    assert!(error.to_string().contains("540"), "{error}");
+    assert!(error.to_string().contains("600"), "{error}");
 }
 
 #[test]
