@@ -13,7 +13,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("seal-trust", &["seal-protocol"]),
     ("seal-model", &[]),
     ("seal-training", &["seal-model"]),
-    ("seal-service", &["seal-protocol", "seal-trust"]),
+    ("seal-service", &["seal-protocol"]),
     ("seal-conductor", &["seal-protocol", "seal-trust", "seal-service"]),
     ("seal-miniature", &["seal-model", "seal-training"]),
     (
@@ -33,6 +33,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
             "seal-service",
             "seal-conductor",
             "seal-miniature",
+            "seal-model",
             "seal-teacher",
             "seal-student",
             "seal-auditor",
@@ -87,8 +88,12 @@ fn metadata() -> Value {
 }
 
 fn workspace_members(metadata: &Value) -> BTreeSet<String> {
-    let ids: BTreeSet<&str> =
-        metadata["workspace_members"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let ids: BTreeSet<&str> = metadata["workspace_members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     let packages = metadata["packages"].as_array().unwrap();
     packages
         .iter()

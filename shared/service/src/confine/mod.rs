@@ -20,7 +20,7 @@ mod syscalls;
 
 pub use plan::{ConfinementPlan, PlanError, Profile};
 pub use probe::probe;
-pub use process::ProcessError;
+pub use process::{ProcessError, landlock_abi};
 pub(crate) use process::{effective_uid, exit_with_parent};
 
 use seal_protocol::{ConfinementReport, Enforcement, EnforcementLevel};

@@ -60,7 +60,7 @@ pub(crate) fn effective_uid() -> u32 {
 }
 
 /// Landlock's version in this kernel; 0 where it is absent or switched off.
-pub(super) fn landlock_abi() -> u32 {
+pub fn landlock_abi() -> u32 {
     let nothing = std::ptr::null::<u8>();
     // SAFETY: with this flag the kernel reads no attribute; pointer and length must be zero.
     let version =

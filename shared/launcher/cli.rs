@@ -1,0 +1,205 @@
+//! The command line. Data goes to stdout, talk to stderr; `--json` is for machines.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A language model that adapts its own weights, under independent control.
+#[derive(Parser, Debug)]
+#[command(name = "seal", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// The run folder; default: the newest one under `seal-runs/`.
+    #[arg(long, short = 'r', global = true, env = "SEAL_RUN", value_name = "FOLDER")]
+    pub(crate) run: Option<PathBuf>,
+    /// Print one JSON document on stdout.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress and no hints.
+    #[arg(long, short = 'q', global = true)]
+    pub(crate) quiet: bool,
+    /// Do not ask before promotion and rollback.
+    #[arg(long, short = 'y', global = true)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// The whole loop on the built-in miniature: no download, no account, no GPU.
+    Demo(Demo),
+    /// Make a run folder: keys, trust root, configs, data of the miniature.
+    Init(Init),
+    /// Carry out the run of a folder, or go on where it stopped.
+    Run(Run),
+    /// What serves, what is done, what was lost and why.
+    Status,
+    /// Ask the served model; with --compare, beside the base.
+    Ask(Ask),
+    /// Why a version, context or edit was accepted or refused.
+    Why(Why),
+    /// Check signatures, digests and the ledger offline, from files alone.
+    Verify(Verify),
+    /// Serve an accepted version again.
+    Promote(Promote),
+    /// Serve an earlier version, or the base; takes seconds and stays in the history.
+    Rollback(Rollback),
+    /// Write report.html from a run folder.
+    Report,
+    /// Look at this machine: cores, memory, confinement, keys; each line with its mend.
+    Doctor,
+    /// Several seeds in a row with all controls, for figures that hold.
+    Experiment(Experiment),
+    /// The embedded world and its base model.
+    #[command(subcommand)]
+    Miniature(Miniature),
+    /// Run the teacher daemon.
+    Teacher(Daemon),
+    /// Run the student daemon.
+    Student(Daemon),
+    /// Run the auditor daemon.
+    Auditor(Daemon),
+    /// Print shell completions.
+    Completions {
+        /// bash, zsh, fish, elvish or powershell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    #[command(flatten)]
+    pub(crate) size: Size,
+}
+
+/// How large a run is.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Size {
+    /// Seed of everything random; below 2^53, for it is signed.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    pub(crate) seed: u64,
+    /// ReST^EM rounds.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) rounds: u32,
+    /// Contexts the policy learns from in each round.
+    #[arg(long, default_value_t = 40)]
+    pub(crate) contexts: usize,
+    /// Self-edits per context.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) proposals: u32,
+    /// Held-out contexts that measure each stage.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) held_out: usize,
+    /// Keep the best of each group by the authors' rule, without a threshold on the gain.
+    #[arg(long, value_parser = ["strict", "paper"], default_value = "strict")]
+    pub(crate) selection: String,
+    /// Also measure the best fixed plan and length-matched untrained edits.
+    #[arg(long)]
+    pub(crate) controls: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Init {
+    /// Folder to make; it must not exist.
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) size: Size,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// A `run.toml`, or the folder that holds it; default: the newest run folder.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Ask {
+    /// The question, in the words of the model's world.
+    pub(crate) question: Vec<String>,
+    /// Show the base model's answer beside the active version's.
+    #[arg(long)]
+    pub(crate) compare: bool,
+    /// Ask this version instead of the active one.
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Why {
+    /// A version (`v1`), a context's id (`poison-000`), or the first digits of an edit's digest.
+    pub(crate) subject: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// One version; default with --all: everything in the folder.
+    pub(crate) version: Option<String>,
+    /// Every file, row and signature.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Promote {
+    /// A version that was accepted.
+    pub(crate) version: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Rollback {
+    /// `base` or an earlier version.
+    pub(crate) version: String,
+    /// Kept in the history.
+    #[arg(long, default_value = "asked for by the operator")]
+    pub(crate) reason: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Experiment {
+    /// Seeds 0, 1, …; one whole run each.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) first_seed: u64,
+    /// ReST^EM rounds.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: u32,
+    /// Where the run folders go; finished seeds are not run again.
+    #[arg(long, default_value = "seal-runs/experiment")]
+    pub(crate) folder: PathBuf,
+    /// Write the table as Markdown to this file as well.
+    #[arg(long)]
+    pub(crate) markdown: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Miniature {
+    /// Train the base model again from nothing.
+    Pretrain {
+        /// Where the model folder goes.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Write the embedded model folder, for transformers, PEFT and others.
+    Export {
+        /// Where the model folder goes.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Daemon {
+    /// The role's config file.
+    #[arg(long)]
+    pub(crate) config: PathBuf,
+}

@@ -1,0 +1,67 @@
+//! One file per command, or per family of small ones.
+
+mod demo;
+mod doctor;
+mod experiment;
+mod miniature;
+mod run;
+mod serving;
+mod show;
+mod why;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Command, Global, Miniature};
+use crate::exit::{Ended, Failure};
+use crate::run_dir::RunDir;
+
+/// Carries out a command. `Some`: a regular end that is not plain success.
+pub(crate) async fn run(global: Global, command: Command) -> Result<Option<Ended>, Failure> {
+    match command {
+        Command::Demo(args) => demo::run(&global, &args).await,
+        Command::Init(args) => show::init(&global, &args),
+        Command::Run(args) => run::run(&global, &args).await,
+        Command::Status => show::status(&global, &find(&global)?).await,
+        Command::Ask(args) => serving::ask(&global, &find(&global)?, &args).await,
+        Command::Why(args) => why::why(&global, &find(&global)?, &args.subject),
+        Command::Verify(args) => show::verify(&global, &find(&global)?, &args),
+        Command::Promote(args) => serving::promote(&global, &find(&global)?, &args.version).await,
+        Command::Rollback(args) => serving::roll_back(&global, &find(&global)?, &args).await,
+        Command::Report => show::report(&global, &find(&global)?),
+        Command::Doctor => doctor::doctor(&global),
+        Command::Experiment(args) => experiment::run(&global, &args).await,
+        Command::Miniature(Miniature::Pretrain { out }) => miniature::again(&global, &out),
+        Command::Miniature(Miniature::Export { out }) => miniature::export(&global, &out),
+        Command::Teacher(_)
+        | Command::Student(_)
+        | Command::Auditor(_)
+        | Command::Completions { .. } => unreachable!("carried out before the runtime was built"),
+    }
+}
+
+fn find(global: &Global) -> Result<RunDir, Failure> {
+    use crate::exit::OrEnd;
+    RunDir::find(global.run.as_deref()).or_end(Ended::BadConfig)
+}
+
+/// Prints a completion script.
+pub(crate) fn completions(shell: clap_complete::Shell) -> ExitCode {
+    clap_complete::generate(shell, &mut Cli::command(), "seal", &mut std::io::stdout());
+    ExitCode::SUCCESS
+}
+
+/// One JSON document on stdout.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// The next useful command, on stderr, unless quiet.
+fn hint(global: &Global, text: &str) {
+    if !global.quiet && !global.json {
+        eprintln!("next: {text}");
+    }
+}

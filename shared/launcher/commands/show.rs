@@ -1,0 +1,243 @@
+//! `init`, `status`, `verify`, `report`, and how figures look on a terminal.
+
+use anyhow::{Context, Result};
+use seal_conductor::driver;
+use seal_protocol::Decision;
+use serde::Serialize;
+
+use super::{hint, print_json};
+use crate::cli::{Global, Init, Verify};
+use crate::evidence;
+use crate::exit::{Ended, Failure, OrEnd};
+use crate::figures::{Estimate, Figures};
+use crate::run_dir::RunDir;
+use crate::text::{percent, printable, table};
+use crate::{report, setup, tally};
+
+pub(crate) fn init(global: &Global, args: &Init) -> Result<Option<Ended>, Failure> {
+    let run = setup::make(&args.folder, &args.size)?;
+    println!("{}", run.root().display());
+    hint(global, &format!("seal run --config {}", run.path("run.toml").display()));
+    Ok(None)
+}
+
+/// `seal status --json`.
+#[derive(Serialize)]
+struct Status {
+    run: String,
+    complete: bool,
+    active: String,
+    versions: Vec<String>,
+    attempts: usize,
+    accepted: usize,
+}
+
+pub(crate) async fn status(global: &Global, run: &RunDir) -> Result<Option<Ended>, Failure> {
+    let config = run.run_config()?;
+    let complete = driver::is_complete(&config.run, &run.contexts()?, &run.progress_file())
+        .map_err(anyhow::Error::from)?;
+    let attempts = evidence::attempts(run)?;
+    let served = evidence::served(run)?;
+    let status = Status {
+        run: run.root().display().to_string(),
+        complete,
+        active: served.active.clone(),
+        versions: served.versions.keys().cloned().collect(),
+        attempts: attempts.len(),
+        accepted: attempts.iter().filter(|a| a.decision == Decision::Accept).count(),
+    };
+    if global.json {
+        print_json(&status)?;
+        return Ok(None);
+    }
+    println!("run       {}", status.run);
+    println!("state     {}", if complete { "complete" } else { "unfinished; `seal run` goes on" });
+    println!("serving   {}", status.active);
+    println!(
+        "versions  {}",
+        if status.versions.is_empty() { "none".into() } else { status.versions.join(", ") }
+    );
+    println!("audited   {} candidates, {} accepted", status.attempts, status.accepted);
+    print_figures(&tally::figures(run)?);
+    hint(global, "seal why v1   seal verify --all   seal rollback base");
+    Ok(None)
+}
+
+pub(crate) fn verify(
+    global: &Global,
+    run: &RunDir,
+    args: &Verify,
+) -> Result<Option<Ended>, Failure> {
+    let summary = match (&args.version, args.all) {
+        (Some(version), false) => evidence::verify_version(run, version),
+        _ => evidence::verify_all(run),
+    }
+    .or_end(Ended::Unverified)?;
+    if global.json {
+        print_json(&summary)?;
+    } else {
+        println!("verified  {}", run.root().display());
+        for line in &summary.lines {
+            println!("  {}", printable(line));
+        }
+    }
+    hint(global, "docs/VERIFYING.md verifies a verdict without this program");
+    Ok(None)
+}
+
+pub(crate) fn report(global: &Global, run: &RunDir) -> Result<Option<Ended>, Failure> {
+    write_report(run, &tally::figures(run)?)?;
+    println!("{}", run.path("report.html").display());
+    hint(global, "open it in a browser; it loads nothing");
+    Ok(None)
+}
+
+pub(crate) fn write_report(run: &RunDir, figures: &Figures) -> Result<()> {
+    let page = report::html(figures);
+    seal_service::store::write_atomic(&run.path("report.html"), page.as_bytes())
+        .context("cannot write report.html")
+}
+
+/// The final table.
+pub(crate) fn print_figures(figures: &Figures) {
+    if !figures.conditions.is_empty() {
+        println!("\nAccuracy on unseen contexts (answers without the context)");
+        print!("{}", table(&condition_rows(figures)));
+    }
+    if !figures.differences.is_empty() {
+        println!("\nPaired differences, points");
+        print!("{}", table(&difference_rows(figures)));
+    }
+    if !figures.funnels.is_empty() {
+        println!("\nSelf-edits");
+        print!("{}", table(&funnel_rows(figures)));
+    }
+    if let Some(consolidation) = &figures.consolidation {
+        let verdict = if consolidation.accepted { "accepted" } else { "refused" };
+        println!(
+            "\nOne adapter for {} accepted contexts: {verdict}; accuracy {} → {} [{}, {}], retention {} → {}",
+            consolidation.contexts,
+            percent(consolidation.base_accuracy),
+            percent(consolidation.accuracy.mean),
+            percent(consolidation.accuracy.low),
+            percent(consolidation.accuracy.high),
+            percent(consolidation.base_retention),
+            percent(consolidation.retention),
+        );
+        consolidation.reasons.iter().for_each(|rule| println!("  against it: {}", printable(rule)));
+    }
+}
+
+fn row(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(|cell| (*cell).to_owned()).collect()
+}
+
+fn condition_rows(figures: &Figures) -> Vec<Vec<String>> {
+    let mut rows =
+        vec![row(&["condition", "accuracy", "95 % interval", "n", "retention", "lines"])];
+    for arm in &figures.conditions {
+        let Estimate { n, mean, low, high } = arm.accuracy;
+        rows.push(vec![
+            printable(&arm.label),
+            percent(mean),
+            format!("{:.1} – {:.1}", low * 100.0, high * 100.0),
+            n.to_string(),
+            arm.retention.map_or_else(|| "–".into(), percent),
+            format!("{:.1}", arm.lines_per_edit),
+        ]);
+    }
+    rows
+}
+
+fn difference_rows(figures: &Figures) -> Vec<Vec<String>> {
+    let mut rows = vec![row(&["", "gain", "95 % interval", "n"])];
+    for difference in &figures.differences {
+        let Estimate { n, mean, low, high } = difference.gain;
+        rows.push(vec![
+            printable(&difference.label),
+            format!("{:+.1}", mean * 100.0),
+            format!("{:+.1} … {:+.1}", low * 100.0, high * 100.0),
+            n.to_string(),
+        ]);
+    }
+    rows
+}
+
+/// Columns of the funnel. The last two are on questions that selection never saw.
+const FUNNEL: [&str; 9] = [
+    "stage",
+    "proposed",
+    "accepted",
+    "not best",
+    "refused",
+    "mean reward",
+    "best of group",
+    "accepted, confirmed",
+    "random, confirmed",
+];
+
+fn funnel_rows(figures: &Figures) -> Vec<Vec<String>> {
+    let share = |share: Option<f64>| share.map_or_else(|| "–".into(), percent);
+    let mut rows = vec![row(&FUNNEL)];
+    for funnel in &figures.funnels {
+        let refused: usize = funnel.refused.iter().map(|(_, count)| count).sum();
+        rows.push(vec![
+            printable(&funnel.stage),
+            funnel.proposed.to_string(),
+            funnel.accepted.to_string(),
+            funnel.not_selected.to_string(),
+            refused.to_string(),
+            percent(funnel.mean_reward),
+            percent(funnel.best_reward),
+            share(funnel.accepted_confirmation),
+            share(funnel.random_confirmation),
+        ]);
+    }
+    rows
+}
+
+/// The pooled table and one line per seed, for `docs/`.
+pub(crate) fn markdown(pooled: &Figures, runs: &[Figures]) -> String {
+    let mut text = String::from("## All seeds together\n\n");
+    text.push_str(&markdown_table(&condition_rows(pooled)));
+    text.push_str("\n\n### Paired differences, points\n\n");
+    text.push_str(&markdown_table(&difference_rows(pooled)));
+    text.push_str("\n\n## Each seed\n\n");
+    let mut rows = vec![row(&["condition"])];
+    rows[0].extend(runs.iter().map(|run| format!("seed {}", run.seed)));
+    for arm in &pooled.conditions {
+        let mut cells = vec![arm.label.clone()];
+        cells.extend(runs.iter().map(|run| {
+            let own = run.conditions.iter().find(|own| own.stage == arm.stage);
+            own.map_or_else(|| "–".into(), |own| percent(own.accuracy.mean))
+        }));
+        rows.push(cells);
+    }
+    text.push_str(&markdown_table(&rows));
+    text.push_str("\n\n## Self-edits of each seed\n");
+    for run in runs {
+        text.push_str(&format!("\nSeed {}\n\n", run.seed));
+        text.push_str(&markdown_table(&funnel_rows(run)));
+        text.push('\n');
+        if let Some(consolidation) = &run.consolidation {
+            text.push_str(&format!(
+                "\nConsolidated: {} contexts, accuracy {} → {}, retention {} → {}, {}.\n",
+                consolidation.contexts,
+                percent(consolidation.base_accuracy),
+                percent(consolidation.accuracy.mean),
+                percent(consolidation.base_retention),
+                percent(consolidation.retention),
+                if consolidation.accepted { "accepted" } else { "refused" },
+            ));
+        }
+    }
+    text
+}
+
+fn markdown_table(rows: &[Vec<String>]) -> String {
+    let line = |cells: &[String]| format!("| {} |", cells.join(" | "));
+    let Some((head, body)) = rows.split_first() else { return String::new() };
+    let rule = format!("|{}", "---|".repeat(head.len()));
+    let body = body.iter().map(|cells| line(cells));
+    [line(head), rule].into_iter().chain(body).collect::<Vec<_>>().join("\n")
+}

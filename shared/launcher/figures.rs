@@ -1,0 +1,78 @@
+//! What a run showed, as numbers: the model behind the final table and the report.
+
+use serde::{Deserialize, Serialize};
+
+/// A mean with its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Estimate {
+    /// Contexts (or pairs of contexts) behind it.
+    pub(crate) n: usize,
+    pub(crate) mean: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+/// Accuracy on held-out contexts under one condition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Condition {
+    /// Stage of the run, e.g. `eval-round-1`; `base` for no update.
+    pub(crate) stage: String,
+    /// For people.
+    pub(crate) label: String,
+    pub(crate) accuracy: Estimate,
+    /// Accuracy per context, in the order of the contexts; for pairing across conditions.
+    pub(crate) per_context: Vec<(String, f64)>,
+    /// Share of retention items right after the update, mean over contexts.
+    pub(crate) retention: Option<f64>,
+    /// Training lines per edit, mean.
+    pub(crate) lines_per_edit: f64,
+}
+
+/// One condition minus another, paired by context.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Difference {
+    pub(crate) label: String,
+    pub(crate) gain: Estimate,
+}
+
+/// What became of the edits of one stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Funnel {
+    pub(crate) stage: String,
+    pub(crate) proposed: usize,
+    pub(crate) accepted: usize,
+    pub(crate) not_selected: usize,
+    /// Refusals by the first rule that spoke against, largest first.
+    pub(crate) refused: Vec<(String, usize)>,
+    /// Mean reward of all edits, and of the best in each group.
+    pub(crate) mean_reward: f64,
+    pub(crate) best_reward: f64,
+    /// Mean accuracy on the confirmation split: of the accepted, and of a random candidate of the
+    /// same groups.
+    pub(crate) accepted_confirmation: Option<f64>,
+    pub(crate) random_confirmation: Option<f64>,
+}
+
+/// The one adapter trained on everything accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Consolidation {
+    pub(crate) contexts: usize,
+    pub(crate) accepted: bool,
+    pub(crate) reasons: Vec<String>,
+    /// On the confirmation split of its contexts.
+    pub(crate) base_accuracy: f64,
+    pub(crate) accuracy: Estimate,
+    pub(crate) base_retention: f64,
+    pub(crate) retention: f64,
+}
+
+/// Everything a run showed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    pub(crate) seed: u64,
+    pub(crate) selection: String,
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) differences: Vec<Difference>,
+    pub(crate) funnels: Vec<Funnel>,
+    pub(crate) consolidation: Option<Consolidation>,
+}

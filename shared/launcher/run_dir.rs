@@ -1,0 +1,188 @@
+//! Where things lie in a run folder.
+//!
+//! ```text
+//! run.toml teacher.toml student.toml auditor.toml   settings, as they were resolved
+//! trust/       root.json (signed), root.sha256, one public key per role
+//! keys/        private keys, 0600
+//! base/        the base model
+//! teacher/  student/  auditor/                      each role's own data and state
+//! conductor/   contexts.json, progress.sqlite
+//! sockets/     0700
+//! logs/  report.html
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use seal_conductor::driver::Peers;
+use seal_conductor::plan::{ContextRef, RunSettings};
+use seal_protocol::Role;
+use seal_service::endpoint::Endpoint;
+use serde::{Deserialize, Serialize};
+
+/// Parent of run folders that nobody named.
+pub(crate) const RUNS: &str = "seal-runs";
+
+/// Questions an operator can try.
+pub(crate) const EXAMPLES: &str = "conductor/examples.json";
+
+/// One of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Example {
+    /// Id of the context that answers it.
+    pub(crate) context: String,
+    pub(crate) question: String,
+    pub(crate) answer: String,
+}
+
+/// A run folder.
+#[derive(Clone, Debug)]
+pub(crate) struct RunDir {
+    root: PathBuf,
+}
+
+/// `run.toml`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunConfig {
+    /// What is done.
+    pub(crate) run: RunSettings,
+    /// Where the daemons listen; relative socket paths count from the file's folder.
+    pub(crate) endpoints: Endpoints,
+}
+
+/// Addresses of the three daemons.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Endpoints {
+    pub(crate) teacher: String,
+    pub(crate) student: String,
+    pub(crate) auditor: String,
+}
+
+impl RunDir {
+    /// A folder that holds a `run.toml`.
+    pub(crate) fn open(root: &Path) -> Result<Self> {
+        let root = if root.is_file() { root.parent().unwrap_or(Path::new(".")) } else { root };
+        if !root.join("run.toml").is_file() {
+            bail!(
+                "`{}` is no run folder (it has no run.toml); make one with `seal init FOLDER` or `seal demo`",
+                root.display()
+            );
+        }
+        let root = root
+            .canonicalize()
+            .with_context(|| format!("cannot open the run folder `{}`", root.display()))?;
+        Ok(Self { root })
+    }
+
+    /// The folder that the user named, else the newest under `seal-runs/`.
+    pub(crate) fn find(named: Option<&Path>) -> Result<Self> {
+        match named {
+            Some(root) => Self::open(root),
+            None => Self::open(&newest_run().context(
+                "there is no run folder under `seal-runs/`; start with `seal demo`, or name one with --run",
+            )?),
+        }
+    }
+
+    /// A folder that is about to be filled.
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    pub(crate) fn config_file(&self, role: Role) -> PathBuf {
+        self.root.join(format!("{role}.toml"))
+    }
+
+    pub(crate) fn log_file(&self, role: Role) -> PathBuf {
+        self.root.join("logs").join(format!("{role}.log"))
+    }
+
+    pub(crate) fn key_file(&self, role: Role) -> PathBuf {
+        self.root.join("keys").join(format!("{role}.pem"))
+    }
+
+    pub(crate) fn trust_root_file(&self) -> PathBuf {
+        self.root.join("trust/root.json")
+    }
+
+    pub(crate) fn progress_file(&self) -> PathBuf {
+        self.root.join("conductor/progress.sqlite")
+    }
+
+    pub(crate) fn role_state(&self, role: Role) -> PathBuf {
+        self.root.join(role.name()).join("state")
+    }
+
+    pub(crate) fn run_config(&self) -> Result<RunConfig> {
+        Ok(seal_service::config::load(&self.root.join("run.toml"))?)
+    }
+
+    /// Contexts by digest and use; no texts.
+    pub(crate) fn contexts(&self) -> Result<Vec<ContextRef>> {
+        let file = self.root.join("conductor/contexts.json");
+        let text =
+            std::fs::read(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
+        serde_json::from_slice(&text)
+            .with_context(|| format!("`{}` is not a list of contexts", file.display()))
+    }
+
+    /// Questions an operator can try.
+    pub(crate) fn examples(&self) -> Result<Vec<Example>> {
+        let file = self.root.join(EXAMPLES);
+        let text =
+            std::fs::read(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
+        serde_json::from_slice(&text)
+            .with_context(|| format!("`{}` is not a list of questions", file.display()))
+    }
+
+    pub(crate) fn endpoint(&self, role: Role) -> Result<Endpoint> {
+        let endpoints = self.run_config()?.endpoints;
+        let text = match role {
+            Role::Teacher => endpoints.teacher,
+            Role::Student => endpoints.student,
+            Role::Auditor => endpoints.auditor,
+            other => bail!("the {other} role has no daemon"),
+        };
+        Ok(match text.parse()? {
+            Endpoint::Unix(path) => Endpoint::Unix(self.root.join(path)),
+            tcp => tcp,
+        })
+    }
+
+    pub(crate) fn peers(&self) -> Result<Peers> {
+        Ok(Peers {
+            teacher: self.endpoint(Role::Teacher)?,
+            student: self.endpoint(Role::Student)?,
+            auditor: self.endpoint(Role::Auditor)?,
+        })
+    }
+}
+
+/// The newest folder under `seal-runs/` that holds a `run.toml`; names begin with their date.
+fn newest_run() -> Option<PathBuf> {
+    let mut runs: Vec<PathBuf> = std::fs::read_dir(RUNS)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.join("run.toml").is_file())
+        .collect();
+    runs.sort();
+    runs.pop()
+}
+
+/// `seal-runs/2026-11-22T19-20-05-demo`.
+pub(crate) fn fresh_run_path(label: &str) -> PathBuf {
+    let now = jiff::Zoned::now().strftime("%Y-%m-%dT%H-%M-%S").to_string();
+    Path::new(RUNS).join(format!("{now}-{label}"))
+}

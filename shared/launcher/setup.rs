@@ -1,0 +1,199 @@
+//! Makes a run folder: keys, trust root, configs and the miniature's data.
+//!
+//! The one moment at which a single program holds everything. Afterwards each file belongs to one
+//! role, and each role confines itself to its own. Built beside its final name and renamed last, so
+//! that a failure leaves nothing half-written.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use seal_conductor::plan::{ContextRef, ContextUse};
+use seal_miniature::lines::{Direction, Question, questions_of};
+use seal_miniature::passages::Passage;
+use seal_miniature::run_data::{RunCounts, RunData, RunLayout, write_run_data};
+use seal_protocol::{EnforcementLevel, Role, UnixSeconds};
+use seal_service::clock::{Clock, SystemClock};
+use seal_service::confine::landlock_abi;
+use seal_trust::{Limits, SigningKey, TrustRoot};
+use toml_edit::{DocumentMut, value};
+
+use crate::cli::Size;
+use crate::run_dir::{EXAMPLES, Example, RunDir};
+
+const RUN: &str = include_str!("../../configs/miniature/run.toml");
+const TEACHER: &str = include_str!("../../configs/miniature/teacher.toml");
+const STUDENT: &str = include_str!("../../configs/miniature/student.toml");
+const AUDITOR: &str = include_str!("../../configs/miniature/auditor.toml");
+const RULES: &str = include_str!("../../configs/miniature/rules.toml");
+
+/// Roles that sign, in the order their keys are made.
+const SIGNERS: [Role; 5] = [Role::Root, Role::Teacher, Role::Student, Role::Auditor, Role::Ledger];
+/// Landlock's version from which confinement is full.
+const CONFINING_ABI: u32 = 6;
+/// How long the demo's trust root holds: a year.
+const ROOT_LIFE_S: u64 = 365 * 24 * 3600;
+/// Lines of the known world that updates replay. A consolidation needs thousands of different ones
+/// to keep what it does not repeat.
+const REPLAY_LINES: usize = 3000;
+/// The best plan that needs no learning, as the control arm forces it.
+const FIXED_PLAN: [&str; 2] = ["plan_mixed", "size_12"];
+
+/// Makes the folder.
+pub(crate) fn make(folder: &Path, size: &Size) -> Result<RunDir> {
+    if folder.exists() {
+        bail!("`{}` exists already; choose another folder or remove it", folder.display());
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        fs::create_dir_all(parent)
+            .with_context(|| format!("cannot make `{}`", parent.display()))?;
+    }
+    let name = folder.file_name().context("a run folder needs a name")?.to_string_lossy();
+    let partial = folder.with_file_name(format!(".{name}.partial"));
+    let _ = fs::remove_dir_all(&partial);
+    let filled = fill(&RunDir::at(partial.clone()), size)
+        .and_then(|()| fs::rename(&partial, folder).context("cannot finish the run folder"));
+    if let Err(error) = filled {
+        let _ = fs::remove_dir_all(&partial);
+        return Err(error.context(format!("the run folder `{}` was not made", folder.display())));
+    }
+    RunDir::open(folder)
+}
+
+fn fill(run: &RunDir, size: &Size) -> Result<()> {
+    for folder in ["", "keys", "sockets", "teacher", "student", "auditor", "conductor"] {
+        private_folder(&run.path(folder))?;
+    }
+    for folder in ["trust", "logs"] {
+        fs::create_dir_all(run.path(folder))?;
+    }
+    let root_digest = make_trust(run)?;
+    seal_miniature::base::write_base(&run.path("base"))?;
+    write_data(run, size)?;
+    write_configs(run, size, &root_digest)
+}
+
+fn private_folder(path: &PathBuf) -> Result<()> {
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(path)
+        .with_context(|| format!("cannot make `{}`", path.display()))
+}
+
+/// One key per role, and a trust root that names them. Returns the root's digest.
+fn make_trust(run: &RunDir) -> Result<String> {
+    let keys = SIGNERS.map(|role| (role, SigningKey::generate()));
+    for (role, key) in &keys {
+        key.write(&run.key_file(*role))?;
+        fs::write(run.path(&format!("trust/{role}.pub.pem")), key.public().to_pem())?;
+    }
+    let envelope = trust_root(&keys, SystemClock.now())?;
+    fs::write(run.trust_root_file(), &envelope)?;
+    let digest = seal_trust::sha256(&envelope).to_string();
+    fs::write(run.path("trust/root.sha256"), format!("{digest}\n"))?;
+    Ok(digest)
+}
+
+/// The signed file's bytes.
+fn trust_root(keys: &[(Role, SigningKey)], now: UnixSeconds) -> Result<Vec<u8>> {
+    let expires = UnixSeconds(now.0 + ROOT_LIFE_S);
+    let mut root = TrustRoot::first(expires, limits());
+    for (role, key) in keys {
+        root = root.with_key(*role, &key.public());
+    }
+    let signers: Vec<&SigningKey> =
+        keys.iter().filter(|(role, _)| *role == Role::Root).map(|(_, key)| key).collect();
+    Ok(seal_trust::envelope_to_bytes(&seal_trust::sign_root(&root, &signers)?))
+}
+
+/// The demo demands the confinement that this machine can give, and says so where that is little.
+fn limits() -> Limits {
+    let demanded = Limits::default();
+    if landlock_abi() >= CONFINING_ABI {
+        return demanded;
+    }
+    eprintln!(
+        "warning: this kernel cannot confine the daemons (Linux 6.12 with Landlock can); verdicts of \
+         this run will count without it"
+    );
+    Limits { min_enforcement: EnforcementLevel::Off, ..demanded }
+}
+
+fn write_data(run: &RunDir, size: &Size) -> Result<()> {
+    let train = size.contexts * size.rounds as usize;
+    let counts = RunCounts {
+        train,
+        evaluation: size.held_out,
+        poisoned: 1,
+        replay_world: REPLAY_LINES,
+        ..RunCounts::default()
+    };
+    let layout = RunLayout::under(run.root());
+    let data = write_run_data(&layout, size.seed, counts)?;
+    let refs: Vec<ContextRef> = data
+        .context_records()
+        .into_iter()
+        .enumerate()
+        .map(|(index, context)| ContextRef {
+            digest: seal_trust::sha256(context.text.as_bytes()),
+            id: context.id,
+            usage: usage(index, size, train),
+        })
+        .collect();
+    fs::write(run.path("conductor/contexts.json"), serde_json::to_vec_pretty(&refs)?)?;
+    fs::write(run.path(EXAMPLES), serde_json::to_vec_pretty(&examples(&data))?)?;
+    Ok(())
+}
+
+/// Questions by context that an operator can try, in wordings that edits use and τ does not.
+fn examples(data: &RunData) -> Vec<Example> {
+    let ask = |id: &String, passage: &Passage| {
+        let questions = questions_of(&passage.profile, Direction::Forward, 0);
+        let ask = |(_, question): (_, Question)| Example {
+            context: id.clone(),
+            question: question.text,
+            answer: question.answer,
+        };
+        questions.into_iter().map(ask).collect::<Vec<_>>()
+    };
+    data.contexts.iter().flat_map(|(id, passage)| ask(id, passage)).collect()
+}
+
+/// Contexts come as: those to learn from, round after round; the held-out ones; the poisoned one.
+fn usage(index: usize, size: &Size, train: usize) -> ContextUse {
+    if index < train {
+        ContextUse::Round((index / size.contexts) as u32 + 1)
+    } else if index < train + size.held_out {
+        ContextUse::Evaluation
+    } else {
+        ContextUse::Intake
+    }
+}
+
+fn write_configs(run: &RunDir, size: &Size, root_digest: &str) -> Result<()> {
+    let mut settings: DocumentMut = RUN.parse()?;
+    settings["run"]["seed"] = value(i64::try_from(size.seed).context("the seed is too large")?);
+    settings["run"]["rounds"] = value(i64::from(size.rounds));
+    settings["run"]["proposals_per_context"] = value(i64::from(size.proposals));
+    settings["run"]["evaluate"] = value(size.held_out > 0);
+    if size.controls {
+        settings["run"]["fixed_plan"] = value(toml_edit::Array::from_iter(FIXED_PLAN));
+        settings["run"]["length_control_proposals"] = value(8);
+    }
+    fs::write(run.path("run.toml"), settings.to_string())?;
+    for (role, template) in
+        [(Role::Teacher, TEACHER), (Role::Student, STUDENT), (Role::Auditor, AUDITOR)]
+    {
+        let mut config: DocumentMut = template.parse()?;
+        config["trust_root_sha256"] = value(root_digest);
+        if role == Role::Auditor {
+            config["gate"]["selection"] = value(size.selection.as_str());
+        }
+        fs::write(run.config_file(role), config.to_string())?;
+    }
+    fs::write(run.path("auditor/rules.toml"), RULES)?;
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Every file in `configs/` is one that the program for which it is written would accept.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+#[test]
+fn every_config_parses_and_none_is_forgotten() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let mut seen = 0;
+    for deployment in std::fs::read_dir(root).unwrap().flatten().filter(|e| e.path().is_dir()) {
+        for file in std::fs::read_dir(deployment.path()).unwrap().flatten() {
+            check(&file.path());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "only {seen} files");
+}
+
+fn check(path: &Path) {
+    let shown = path.display().to_string();
+    match path.file_name().unwrap().to_str().unwrap() {
+        "run.toml" => {
+            let text = std::fs::read_to_string(path).unwrap();
+            let document: toml_edit::DocumentMut = text.parse().unwrap();
+            assert!(document["run"]["rounds"].is_integer(), "{shown}");
+        }
+        "teacher.toml" => drop(seal_teacher::TeacherConfig::load(path).expect(&shown)),
+        "student.toml" => drop(seal_student::StudentConfig::load(path).expect(&shown)),
+        "auditor.toml" => drop(seal_auditor::config::AuditorConfig::load(path).expect(&shown)),
+        "rules.toml" => drop(seal_auditor::rules::Rules::load(path).expect(&shown)),
+        other => panic!("no test knows `{other}` ({shown})"),
+    }
+}
