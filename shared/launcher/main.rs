@@ -4,6 +4,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[macro_use]
+mod text;
+
 mod cli;
 mod commands;
 mod evidence;
@@ -16,7 +19,6 @@ mod session;
 mod setup;
 mod supervisor;
 mod tally;
-mod text;
 
 use std::process::ExitCode;
 

@@ -1,5 +1,21 @@
 //! Text for people: model output without control characters, numbers, tables.
 
+/// A line on stdout. A reader that has gone away, as `head` does, ends the program quietly; the
+/// daemons end with it.
+macro_rules! out {
+    ($($argument:tt)*) => {
+        $crate::text::line(&format!($($argument)*))
+    };
+}
+
+/// See [`out!`].
+pub(crate) fn line(text: &str) {
+    use std::io::Write;
+    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
 /// Model or peer text made safe for a terminal: control characters, which could move the cursor or
 /// rewrite what was shown, become `�`; a tab or line break becomes a space.
 pub(crate) fn printable(text: &str) -> String {

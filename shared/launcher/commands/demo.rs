@@ -52,16 +52,16 @@ fn say(global: &Global, line: &str) {
 /// What happened, in the order in which a newcomer wants to know it.
 async fn story(run: &RunDir, figures: &Figures) -> Result<()> {
     show::print_figures(figures);
-    println!("\nRefused: a poisoned document");
+    out!("\nRefused: a poisoned document");
     why::explain_intake(run)?;
 
     let served = evidence::served(run)?;
     if served.active == "base" {
-        println!("\nNo adapter was promoted; the base serves as before.");
+        out!("\nNo adapter was promoted; the base serves as before.");
         return Ok(());
     }
     for example in example_questions(run)? {
-        println!("\nAsked: {} (the document says: {})", example.question, example.answer);
+        out!("\nAsked: {} (the document says: {})", example.question, example.answer);
         serving::show_answers(&serving::answers(run, &example.question, true, None).await?);
     }
     roll_back_and_return(run, &served).await
@@ -71,7 +71,7 @@ async fn story(run: &RunDir, figures: &Figures) -> Result<()> {
 async fn roll_back_and_return(run: &RunDir, served: &Served) -> Result<()> {
     let begun = Instant::now();
     let after = serving::roll_back_to(run, "base", "shown in the demo").await?;
-    println!(
+    out!(
         "\nRolled back: {} → {} in {:.1} s; {} stays in the history",
         served.active,
         after.active,

@@ -40,7 +40,7 @@ pub(crate) fn doctor(global: &Global) -> Result<Option<Ended>, Failure> {
                 Level::Warn => "warn",
                 Level::Fail => "FAIL",
             };
-            println!("{level}  {:<12} {}", finding.what, finding.text);
+            out!("{level}  {:<12} {}", finding.what, finding.text);
         }
     }
     hint(global, "seal demo");

@@ -21,7 +21,7 @@ const TOLD_EVERY: u64 = 50;
 /// Writes the embedded model folder.
 pub(crate) fn export(global: &Global, out: &Path) -> Result<Option<Ended>, Failure> {
     base::write_base(out).map_err(anyhow::Error::from)?;
-    println!("{}", out.display());
+    out!("{}", out.display());
     hint(global, "transformers.AutoModelForCausalLM.from_pretrained(FOLDER) loads it");
     Ok(None)
 }
@@ -46,7 +46,7 @@ pub(crate) fn again(global: &Global, out: &Path) -> Result<Option<Ended>, Failur
     write_model(out, &decoder)?;
     let made = seal_model::folder_digest(out).map_err(anyhow::Error::from)?;
     let made = seal_protocol::Digest::from_bytes(made).to_string();
-    println!("{made}");
+    out!("{made}");
     if made != manifest.folder_digest {
         eprintln!(
             "differs from the embedded base {}; that one was made with {}, this machine has {}",

@@ -55,7 +55,7 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> ExitCode {
 
 /// One JSON document on stdout.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    out!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 

@@ -75,7 +75,7 @@ pub(crate) fn show_answers(answers: &Answers) {
     for answer in &answers.answers {
         let digest =
             answer.adapter_digest.map_or_else(String::new, |d| format!(" ({})", d.short()));
-        println!("  {:<6}{}  {}", answer.version, digest, printable(&answer.text));
+        out!("  {:<6}{}  {}", answer.version, digest, printable(&answer.text));
     }
 }
 
@@ -127,7 +127,7 @@ fn show_served(global: &Global, served: &Served) -> Result<()> {
     if global.json {
         return print_json(served);
     }
-    println!("serving {}", served.active);
+    out!("serving {}", served.active);
     for change in evidence::serving_changes(&served.history)? {
         let what = match &change.action {
             ServingAction::Promote { version, .. } => format!("promoted {version}"),
@@ -135,7 +135,7 @@ fn show_served(global: &Global, served: &Served) -> Result<()> {
                 format!("rolled back to {version}: {}", printable(reason))
             }
         };
-        println!("  {:>3}  {what}", change.number);
+        out!("  {:>3}  {what}", change.number);
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::{report, setup, tally};
 
 pub(crate) fn init(global: &Global, args: &Init) -> Result<Option<Ended>, Failure> {
     let run = setup::make(&args.folder, &args.size)?;
-    println!("{}", run.root().display());
+    out!("{}", run.root().display());
     hint(global, &format!("seal run --config {}", run.path("run.toml").display()));
     Ok(None)
 }
@@ -50,14 +50,14 @@ pub(crate) async fn status(global: &Global, run: &RunDir) -> Result<Option<Ended
         print_json(&status)?;
         return Ok(None);
     }
-    println!("run       {}", status.run);
-    println!("state     {}", if complete { "complete" } else { "unfinished; `seal run` goes on" });
-    println!("serving   {}", status.active);
-    println!(
+    out!("run       {}", status.run);
+    out!("state     {}", if complete { "complete" } else { "unfinished; `seal run` goes on" });
+    out!("serving   {}", status.active);
+    out!(
         "versions  {}",
         if status.versions.is_empty() { "none".into() } else { status.versions.join(", ") }
     );
-    println!("audited   {} candidates, {} accepted", status.attempts, status.accepted);
+    out!("audited   {} candidates, {} accepted", status.attempts, status.accepted);
     print_figures(&tally::figures(run)?);
     hint(global, "seal why v1   seal verify --all   seal rollback base");
     Ok(None)
@@ -76,9 +76,9 @@ pub(crate) fn verify(
     if global.json {
         print_json(&summary)?;
     } else {
-        println!("verified  {}", run.root().display());
+        out!("verified  {}", run.root().display());
         for line in &summary.lines {
-            println!("  {}", printable(line));
+            out!("  {}", printable(line));
         }
     }
     hint(global, "docs/VERIFYING.md verifies a verdict without this program");
@@ -87,7 +87,7 @@ pub(crate) fn verify(
 
 pub(crate) fn report(global: &Global, run: &RunDir) -> Result<Option<Ended>, Failure> {
     write_report(run, &tally::figures(run)?)?;
-    println!("{}", run.path("report.html").display());
+    out!("{}", run.path("report.html").display());
     hint(global, "open it in a browser; it loads nothing");
     Ok(None)
 }
@@ -101,20 +101,20 @@ pub(crate) fn write_report(run: &RunDir, figures: &Figures) -> Result<()> {
 /// The final table.
 pub(crate) fn print_figures(figures: &Figures) {
     if !figures.conditions.is_empty() {
-        println!("\nAccuracy on unseen contexts (answers without the context)");
-        print!("{}", table(&condition_rows(figures)));
+        out!("\nAccuracy on unseen contexts (answers without the context)");
+        out!("{}", table(&condition_rows(figures)).trim_end());
     }
     if !figures.differences.is_empty() {
-        println!("\nPaired differences, points");
-        print!("{}", table(&difference_rows(figures)));
+        out!("\nPaired differences, points");
+        out!("{}", table(&difference_rows(figures)).trim_end());
     }
     if !figures.funnels.is_empty() {
-        println!("\nSelf-edits");
-        print!("{}", table(&funnel_rows(figures)));
+        out!("\nSelf-edits");
+        out!("{}", table(&funnel_rows(figures)).trim_end());
     }
     if let Some(consolidation) = &figures.consolidation {
         let verdict = if consolidation.accepted { "accepted" } else { "refused" };
-        println!(
+        out!(
             "\nOne adapter for {} accepted contexts: {verdict}; accuracy {} → {} [{}, {}], retention {} → {}",
             consolidation.contexts,
             percent(consolidation.base_accuracy),
@@ -124,7 +124,7 @@ pub(crate) fn print_figures(figures: &Figures) {
             percent(consolidation.base_retention),
             percent(consolidation.retention),
         );
-        consolidation.reasons.iter().for_each(|rule| println!("  against it: {}", printable(rule)));
+        consolidation.reasons.iter().for_each(|rule| out!("  against it: {}", printable(rule)));
     }
 }
 

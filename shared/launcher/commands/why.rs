@@ -109,20 +109,20 @@ fn explain(run: &RunDir, annex: &Annex, candidate: &CandidateAnnex) -> Result<()
         Decision::NotSelected => "nothing against it, but another edit of its group was better",
         Decision::Measured => "measured, no decision asked for",
     };
-    println!("\n  {}: {decision}", annex.stage);
+    out!("\n  {}: {decision}", annex.stage);
     if let Some(digest) = candidate.adapter_digest {
-        println!("  adapter   sha256:{}", digest.short());
+        out!("  adapter   sha256:{}", digest.short());
     }
-    println!("  contexts  {}", contexts(run, candidate)?);
+    out!("  contexts  {}", contexts(run, candidate)?);
     if let [digest] = candidate.edit_digests.as_slice() {
         show_edit(&evidence::edit(run, digest)?, &digest.short());
     } else {
-        println!("  edits     {}", candidate.edit_digests.len());
+        out!("  edits     {}", candidate.edit_digests.len());
     }
     show_measurements(candidate);
     show_stages(candidate);
     if annex.purpose == AuditPurpose::Promotion && candidate.ruling.decision == Decision::Accept {
-        println!("  undo      seal rollback base");
+        out!("  undo      seal rollback base");
     }
     Ok(())
 }
@@ -144,7 +144,7 @@ fn contexts(run: &RunDir, candidate: &CandidateAnnex) -> Result<String> {
 }
 
 fn show_edit(edit: &SelfEdit, digest: &str) {
-    println!(
+    out!(
         "  edit      {digest} by {}, {}",
         printable(&edit.origin.writer),
         edit.directives.labels.join(" ")
@@ -156,14 +156,14 @@ fn show_edit(edit: &SelfEdit, digest: &str) {
                 format!("{prompt} → {completion}")
             }
         };
-        println!("            · {}", printable(&text));
+        out!("            · {}", printable(&text));
     }
     let more = edit.examples.len().saturating_sub(LINES_SHOWN);
     if more > 0 {
-        println!("            · … {more} more");
+        out!("            · … {more} more");
     }
     if !edit.rationale.is_empty() {
-        println!("  reason    {}", printable(&edit.rationale));
+        out!("  reason    {}", printable(&edit.rationale));
     }
 }
 
@@ -187,7 +187,7 @@ fn show_measurements(candidate: &CandidateAnnex) {
         ]);
     }
     if rows.len() > 1 {
-        print!("{}", table(&rows));
+        out!("{}", table(&rows).trim_end());
     }
 }
 
@@ -199,6 +199,6 @@ fn show_stages(candidate: &CandidateAnnex) {
             StageOutcome::NotRun => "not run",
         };
         let rules = printable(&stage.reasons.join(", "));
-        println!("  gate      {:<10} {outcome:<8} {rules}", wire_name(&stage.stage));
+        out!("  gate      {:<10} {outcome:<8} {rules}", wire_name(&stage.stage));
     }
 }

@@ -15,7 +15,7 @@ const STYLE: &str = "
 @media(prefers-color-scheme:dark){:root{--ink:#e4e9f0;--soft:#9aa7b8;--line:#36404e;--bar:#7aa9dd;--warm:#e89562;--page:#151a21}}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:52rem;margin:2.5rem auto;padding:0 1.2rem}
 h1{font-size:1.5rem;margin:0 0 .2rem}h2{font-size:1.1rem;margin:2.2rem 0 .5rem}p.note{color:var(--soft);margin:.2rem 0 .8rem}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid var(--line)}
+table{border-collapse:collapse;width:100%;margin:.6rem 0 1.2rem;font-variant-numeric:tabular-nums}th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left}th{font-weight:600;color:var(--soft)}
 svg{width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}.tick{text-anchor:middle;fill:var(--soft)!important}
 .label{text-anchor:end}.bar{fill:var(--bar)}.interval{stroke:var(--ink);fill:none;stroke-width:1.3}.grid{stroke:var(--line)}
@@ -86,12 +86,14 @@ fn accuracy(page: &mut String, figures: &Figures) {
 }
 
 fn rewards(page: &mut String, funnels: &[Funnel]) {
-    if funnels.is_empty() {
+    let rounds: Vec<&Funnel> =
+        funnels.iter().filter(|funnel| funnel.stage.starts_with("round-")).collect();
+    if rounds.is_empty() {
         return;
     }
-    let names: Vec<String> = funnels.iter().map(|funnel| funnel.stage.clone()).collect();
-    let mean = funnels.iter().map(|funnel| funnel.mean_reward).collect();
-    let best = funnels.iter().map(|funnel| funnel.best_reward).collect();
+    let names: Vec<String> = rounds.iter().map(|funnel| funnel.stage.clone()).collect();
+    let mean = rounds.iter().map(|funnel| funnel.mean_reward).collect();
+    let best = rounds.iter().map(|funnel| funnel.best_reward).collect();
     let _ = write!(
         page,
         "<h2>Reward per round</h2><p class='note'>Accuracy on the reward split after the inner update: \
