@@ -95,6 +95,37 @@ fn a_config_that_is_not_plain_lora_is_refused_by_field() {
 }
 
 #[test]
+fn a_start_that_may_change_the_base_is_refused_by_its_own_error() {
+    for init in ["pissa", "pissa_niter_16", "olora", "corda", "loftq", "eva", "mica", "Gaussian"] {
+        let error = with_config(|c| c["init_lora_weights"] = json!(init));
+        assert!(matches!(&error, AdapterError::Init(value) if value.contains(init)), "{error}");
+        assert!(error.to_string().contains("`init_lora_weights`"), "{error}");
+    }
+    assert!(matches!(with_config(|c| c["init_lora_weights"] = json!(1)), AdapterError::Init(_)));
+}
+
+#[test]
+fn a_start_that_leaves_the_base_alone_is_accepted() {
+    let (adapter_config, weights) = bytes();
+    for init in [json!(null), json!(true), json!(false), json!("gaussian")] {
+        let mut value: Value = serde_json::from_slice(&adapter_config).unwrap();
+        value["init_lora_weights"] = init;
+        let loaded =
+            Adapter::from_peft_bytes(value.to_string().as_bytes(), &weights, &config()).unwrap();
+        assert_eq!(loaded.flat().unwrap(), adapter().flat().unwrap());
+    }
+}
+
+#[test]
+fn an_adapter_read_from_a_file_has_its_targets_in_the_order_of_the_flat_vector() {
+    let spec = LoraSpec::all(2);
+    let fresh = Adapter::init(&config(), &spec, 1).unwrap();
+    let (adapter_config, weights) = fresh.to_peft_bytes("base", "main").unwrap();
+    let loaded = Adapter::from_peft_bytes(&adapter_config, &weights, &config()).unwrap();
+    assert_eq!(loaded.spec(), &spec);
+}
+
+#[test]
 fn a_config_out_of_range_or_out_of_bounds_is_refused() {
     assert!(matches!(with_config(|c| c["r"] = json!(0)), AdapterError::Config(_)));
     assert!(matches!(with_config(|c| c["lora_alpha"] = json!(-1.0)), AdapterError::Config(_)));

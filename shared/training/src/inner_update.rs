@@ -175,6 +175,17 @@ fn step_tokens(job: &InnerJob, recipe: &InnerRecipe) -> usize {
     all / share
 }
 
+/// True if both have the same factors and scale. How A began, and the order in which a file lists
+/// the targets, do not matter to an adapter that exists.
+fn same_shape(a: &LoraSpec, b: &LoraSpec) -> bool {
+    let shape = |spec: &LoraSpec| {
+        let mut targets = spec.targets.clone();
+        targets.sort_unstable();
+        (spec.r, spec.alpha, targets)
+    };
+    shape(a) == shape(b)
+}
+
 /// One candidate in training.
 struct Candidate<'a> {
     index: usize,
@@ -195,7 +206,7 @@ impl<'a> Candidate<'a> {
         recipe: &InnerRecipe,
     ) -> Result<Self> {
         let start = match &job.start {
-            Some(adapter) if adapter.spec() != &recipe.lora => {
+            Some(adapter) if !same_shape(adapter.spec(), &recipe.lora) => {
                 return Err(TrainError::Recipe {
                     field: "lora",
                     problem: "differs from the adapter to continue from",

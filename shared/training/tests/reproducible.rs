@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::Device;
-use seal_model::{Adapter, Decoder, DecoderConfig, Family, LoraSpec};
+use seal_model::{Adapter, Decoder, DecoderConfig, Family, LoraInit, LoraSpec, Projection};
 use seal_training::{
     InnerJob, InnerRecipe, OptimRecipe, Schedule, TrainError, TrainSequence, fine_tune,
     inner_updates,
@@ -111,6 +111,40 @@ fn training_lowers_the_loss_and_a_later_run_can_continue() {
     let next = InnerJob { start: Some(first.adapter), ..job(1) };
     let second = inner_updates(&decoder, &[next], &recipe, &mut |_, _| {}).unwrap().remove(0);
     assert!(second.losses[0] < first.losses[29] * 1.05, "{:?}", second.losses);
+}
+
+#[test]
+fn an_adapter_read_from_disk_continues_as_the_one_in_memory() {
+    let (decoder, dir) = (decoder(), tempfile::tempdir().unwrap());
+    let gaussian = LoraSpec { init: LoraInit::Gaussian, ..LoraSpec::all(4) };
+    let kept = Adapter::init(decoder.config(), &gaussian, 3).unwrap();
+    kept.save_peft(dir.path(), "base", "main").unwrap();
+    let read = Adapter::load_peft(dir.path(), decoder.config()).unwrap();
+    let jobs = [kept, read].map(|start| InnerJob { start: Some(start), ..job(1) });
+    let trained = flats(&decoder, &jobs, &recipe(None));
+    assert_eq!(trained[0], trained[1]);
+    let backwards =
+        LoraSpec { targets: Projection::ALL.into_iter().rev().collect(), ..LoraSpec::all(4) };
+    let recipe = InnerRecipe { lora: backwards, ..recipe(None) };
+    assert_eq!(flats(&decoder, &jobs, &recipe), trained);
+}
+
+#[test]
+fn an_adapter_of_another_shape_is_not_continued() {
+    let decoder = decoder();
+    let continued = |spec: LoraSpec| {
+        let start = Some(Adapter::init(decoder.config(), &spec, 3).unwrap());
+        let jobs = [InnerJob { start, ..job(1) }];
+        inner_updates(&decoder, &jobs, &recipe(None), &mut |_, _| {})
+    };
+    for other in [
+        LoraSpec::all(2),
+        LoraSpec { alpha: 1.0, ..LoraSpec::all(4) },
+        LoraSpec { targets: vec![Projection::Q], ..LoraSpec::all(4) },
+    ] {
+        let error = continued(other).unwrap_err();
+        assert!(matches!(error, TrainError::Recipe { field: "lora", .. }), "{error}");
+    }
 }
 
 #[test]

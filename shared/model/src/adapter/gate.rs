@@ -63,6 +63,11 @@ pub enum AdapterError {
         /// Its value.
         value: String,
     },
+    /// `adapter_config.json` asks for a start that PEFT may take out of the base's own weights.
+    #[error(
+        "adapter_config.json: `init_lora_weights` = {0} may change the base at load; convert the adapter to plain LoRA, whose value is true, false or \"gaussian\""
+    )]
+    Init(String),
     /// The safetensors header cannot be parsed.
     #[error("adapter_model.safetensors: {0}")]
     Header(String),
@@ -135,18 +140,19 @@ struct PeftConfig {
     r: usize,
     lora_alpha: f64,
     target_modules: Vec<String>,
+    #[serde(default)]
+    init_lora_weights: Value,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
 
 /// Fields that name or describe, and so may hold anything.
-const DESCRIPTIVE: [&str; 9] = [
+const DESCRIPTIVE: [&str; 8] = [
     "base_model_name_or_path",
     "revision",
     "task_type",
     "inference_mode",
     "auto_mapping",
-    "init_lora_weights",
     "peft_version",
     "lora_dropout",
     "runtime_config",
@@ -170,6 +176,9 @@ pub(super) fn check_config(bytes: &[u8]) -> Result<LoraSpec, AdapterError> {
             value: config.peft_type,
         });
     }
+    if !leaves_base(&config.init_lora_weights) {
+        return Err(AdapterError::Init(config.init_lora_weights.to_string()));
+    }
     for (field, value) in &config.rest {
         if !DESCRIPTIVE.contains(&field.as_str()) && !is_off(field, value) {
             return Err(AdapterError::Unsupported {
@@ -178,8 +187,10 @@ pub(super) fn check_config(bytes: &[u8]) -> Result<LoraSpec, AdapterError> {
             });
         }
     }
-    let targets =
+    let mut targets: Vec<Projection> =
         config.target_modules.iter().map(|name| target(name)).collect::<Result<_, _>>()?;
+    // Files list targets by name; everything here is in the order of the flat vector.
+    targets.sort_unstable();
     let spec =
         LoraSpec { r: config.r, alpha: config.lora_alpha, targets, init: LoraInit::default() };
     spec.check().map_err(|e| AdapterError::Config(e.to_string()))?;
@@ -191,6 +202,12 @@ fn target(name: &str) -> Result<Projection, AdapterError> {
         field: "target_modules".into(),
         value: name.into(),
     })
+}
+
+/// True for a start that concerns the factors alone. PiSSA, OLoRA and others subtract theirs from
+/// the base's weights at load, so the model that PEFT serves is not base + file.
+fn leaves_base(init: &Value) -> bool {
+    init.is_null() || init.is_boolean() || init == "gaussian"
 }
 
 /// True for a PEFT option in the position that leaves plain LoRA.

@@ -16,7 +16,7 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 pub enum Family {
     /// Llama: no biases.
     Llama,
-    /// Mistral without a sliding window: Llama's forward.
+    /// Mistral with a window that holds every position, or none: Llama's forward.
     Mistral,
     /// Qwen2 and Qwen2.5: biases on q, k and v.
     Qwen2,
@@ -108,7 +108,8 @@ struct Raw {
     attention_bias: bool,
     #[serde(default)]
     mlp_bias: bool,
-    sliding_window: Option<Value>,
+    #[serde(default = "default_window")]
+    sliding_window: Option<usize>,
     use_sliding_window: Option<bool>,
     quantization_config: Option<Value>,
     bos_token_id: Option<u32>,
@@ -117,6 +118,12 @@ struct Raw {
 
 fn default_positions() -> usize {
     2048
+}
+
+/// What transformers takes for an absent `sliding_window`; null is none.
+#[allow(clippy::unnecessary_wraps)]
+fn default_window() -> Option<usize> {
+    Some(4096)
 }
 
 #[derive(Deserialize)]
@@ -153,6 +160,7 @@ impl DecoderConfig {
         })?;
         raw.refuse_unsupported(path, family)?;
         let rope_theta = raw.rope_theta(path)?;
+        let num_key_value_heads = raw.key_value_heads(path, family)?;
         let config = Self {
             family,
             vocab_size: raw.vocab_size,
@@ -160,7 +168,7 @@ impl DecoderConfig {
             intermediate_size: raw.intermediate_size,
             num_hidden_layers: raw.num_hidden_layers,
             num_attention_heads: raw.num_attention_heads,
-            num_key_value_heads: raw.num_key_value_heads.unwrap_or(raw.num_attention_heads),
+            num_key_value_heads,
             head_dim: raw.head_dim.unwrap_or(raw.hidden_size / raw.num_attention_heads.max(1)),
             max_position_embeddings: raw.max_position_embeddings,
             rms_norm_eps: raw.rms_norm_eps,
@@ -210,7 +218,7 @@ impl DecoderConfig {
     /// The bytes of a `config.json` that transformers and vLLM load.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let config = json!({
+        let mut config = json!({
             "architectures": [self.family.architecture()],
             "model_type": self.family.model_type(),
             "vocab_size": self.vocab_size,
@@ -233,6 +241,9 @@ impl DecoderConfig {
                 many => json!(many),
             },
         });
+        if self.family == Family::Mistral {
+            config["sliding_window"] = Value::Null;
+        }
         let mut bytes = format!("{config:#}").into_bytes();
         bytes.push(b'\n');
         bytes
@@ -272,9 +283,10 @@ impl Raw {
             return refuse("rope_parameters", rope.to_string());
         }
         // Qwen2 configs carry a window size that is switched off by its own flag.
-        let window_on = self.use_sliding_window.unwrap_or(family == Family::Mistral);
-        if let Some(window) = self.sliding_window.as_ref().filter(|w| window_on && !w.is_null()) {
-            return refuse("sliding_window", window.to_string());
+        let window_on = family == Family::Mistral || self.use_sliding_window == Some(true);
+        let shortens = |window: &usize| window_on && *window < self.max_position_embeddings;
+        if let Some(window) = self.sliding_window.filter(shortens) {
+            return refuse("sliding_window", format!("{window} (an absent field is 4096)"));
         }
         if self.attention_bias && family != Family::Qwen2 {
             return refuse("attention_bias", "true".into());
@@ -285,15 +297,27 @@ impl Raw {
         Ok(())
     }
 
-    /// `rope_theta`, in the place of transformers 4 or of transformers 5.
+    /// Key/value heads. Only Llama's absent field is as many as the query heads.
+    fn key_value_heads(&self, path: &Path, family: Family) -> Result<usize> {
+        match self.num_key_value_heads {
+            Some(heads) => Ok(heads),
+            None if family == Family::Llama => Ok(self.num_attention_heads),
+            None => {
+                let problem =
+                    format!("`num_key_value_heads` is missing; {} needs it", family.architecture());
+                Err(config_error(path, problem))
+            }
+        }
+    }
+
+    /// `rope_theta`, in the place of transformers 5 or else of transformers 4.
     fn rope_theta(&self, path: &Path) -> Result<f64> {
         let nested = self.rope_parameters.as_ref().and_then(|p| p.get("rope_theta"));
-        match (self.rope_theta, nested) {
-            (Some(theta), _) => Ok(theta),
-            (None, Some(theta)) => theta
+        match nested {
+            Some(theta) => theta
                 .as_f64()
                 .ok_or_else(|| config_error(path, "`rope_theta` is not a number".into())),
-            (None, None) => Ok(10_000.0),
+            None => Ok(self.rope_theta.unwrap_or(10_000.0)),
         }
     }
 }
@@ -342,6 +366,15 @@ mod tests {
     }
 
     #[test]
+    fn the_nested_rope_theta_counts_where_both_are_given() {
+        let both = parse(|c| {
+            c["rope_theta"] = json!(1e4);
+            c["rope_parameters"] = json!({"rope_theta": 5e5, "rope_type": "default"});
+        });
+        assert_eq!(both.unwrap().rope_theta, 5e5);
+    }
+
+    #[test]
     fn what_the_engine_does_not_compute_is_refused_by_field() {
         for (field, value) in [
             ("architectures", json!(["Qwen3ForCausalLM"])),
@@ -354,11 +387,69 @@ mod tests {
             let error = parse(|c| c[field] = value).unwrap_err().to_string();
             assert!(error.contains(field), "{error}");
         }
-        let mistral = parse(|c| {
-            c["architectures"] = json!(["MistralForCausalLM"]);
-            c["sliding_window"] = json!(4096);
+    }
+
+    /// A config of another family, with the key/value heads that family needs.
+    fn parse_as(family: Family, edit: impl FnOnce(&mut Value)) -> Result<DecoderConfig> {
+        parse(|c| {
+            c["architectures"] = json!([family.architecture()]);
+            c["num_key_value_heads"] = json!(1);
+            edit(c);
+        })
+    }
+
+    #[test]
+    fn a_window_shorter_than_the_positions_is_refused_even_where_the_field_is_absent() {
+        let refused = |family, edit: &dyn Fn(&mut Value)| {
+            parse_as(family, edit).is_err_and(|e| e.to_string().contains("`sliding_window`"))
+        };
+        let long = |c: &mut Value| c["max_position_embeddings"] = json!(4097);
+        assert!(refused(Family::Mistral, &long));
+        assert!(refused(Family::Mistral, &|c| c["sliding_window"] = json!(2047)));
+        assert!(refused(Family::Mistral, &|c| {
+            c["sliding_window"] = json!(2047);
+            c["use_sliding_window"] = json!(false);
+        }));
+        assert!(refused(Family::Qwen2, &|c| {
+            long(c);
+            c["use_sliding_window"] = json!(true);
+        }));
+    }
+
+    #[test]
+    fn a_window_that_holds_every_position_or_is_off_is_full_attention() {
+        let long = |c: &mut Value| c["max_position_embeddings"] = json!(4097);
+        assert!(parse_as(Family::Mistral, |_| {}).is_ok());
+        assert!(parse_as(Family::Mistral, |c| c["sliding_window"] = json!(2048)).is_ok());
+        let off = parse_as(Family::Mistral, |c| {
+            long(c);
+            c["sliding_window"] = Value::Null;
         });
-        assert!(mistral.unwrap_err().to_string().contains("sliding_window"));
+        assert!(off.is_ok());
+        assert!(parse_as(Family::Qwen2, long).is_ok());
+        assert!(parse(long).is_ok());
+    }
+
+    #[test]
+    fn a_long_mistral_that_we_write_has_no_window_in_transformers_either() {
+        let config = parse_as(Family::Mistral, |c| {
+            c["max_position_embeddings"] = json!(32_768);
+            c["sliding_window"] = Value::Null;
+        })
+        .unwrap();
+        let written: Value = serde_json::from_slice(&config.to_json()).unwrap();
+        assert_eq!(written.get("sliding_window"), Some(&Value::Null));
+        let again = DecoderConfig::parse(&config.to_json(), Path::new("config.json")).unwrap();
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn key_value_heads_are_never_guessed_where_transformers_guesses_another_number() {
+        for family in [Family::Mistral, Family::Qwen2] {
+            let absent = parse(|c| c["architectures"] = json!([family.architecture()]));
+            assert!(absent.unwrap_err().to_string().contains("`num_key_value_heads`"));
+            assert_eq!(parse_as(family, |_| {}).unwrap().num_key_value_heads, 1);
+        }
     }
 
     #[test]
