@@ -73,6 +73,9 @@ pub(crate) struct Figures {
     pub(crate) selection: String,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) differences: Vec<Difference>,
+    /// For each group with a winner: its accuracy on the confirmation split minus the mean of all
+    /// candidates of the group, which is what a random choice gets.
+    pub(crate) selection_gains: Vec<f64>,
     pub(crate) funnels: Vec<Funnel>,
     pub(crate) consolidation: Option<Consolidation>,
 }

@@ -28,13 +28,15 @@ pub(crate) fn figures(run: &RunDir) -> Result<Figures> {
         run.contexts()?.into_iter().map(|context| (context.digest, context.id)).collect();
     let reader = Reader { run, annexes: &annexes, names: &names };
     let conditions = reader.conditions(settings.rounds)?;
+    let selection_gains = reader.selection_gains();
     Ok(Figures {
         seed: settings.seed,
         selection: annexes.first().map_or_else(
             || "strict".into(),
             |annex| crate::text::wire_name(&annex.settings.selection),
         ),
-        differences: differences(&conditions, settings.rounds),
+        differences: differences(&conditions, settings.rounds, &selection_gains),
+        selection_gains,
         conditions,
         funnels: reader.funnels(settings.rounds),
         consolidation: reader.consolidation(),
@@ -135,6 +137,13 @@ impl Reader<'_> {
             .collect()
     }
 
+    /// What selection is worth on questions that it never saw.
+    fn selection_gains(&self) -> Vec<f64> {
+        let rounds: Vec<&Annex> =
+            self.annexes.iter().filter(|annex| annex.stage.starts_with("round-")).collect();
+        confirmed(&rounds).into_iter().map(|(winner, random)| winner - random).collect()
+    }
+
     fn funnel(&self, stage: &str) -> Option<Funnel> {
         let groups: Vec<&Annex> = self.of_stage(stage).collect();
         let all =
@@ -154,7 +163,7 @@ impl Reader<'_> {
             groups.iter().filter_map(|annex| rewards(annex).into_iter().reduce(f64::max)).collect();
         let mean_rewards: Vec<f64> = groups.iter().flat_map(|annex| rewards(annex)).collect();
         let decided = |decision| all().filter(|(_, c)| c.ruling.decision == decision).count();
-        let (accepted_confirmation, random_confirmation) = confirmation(&groups);
+        let (winners, random): (Vec<f64>, Vec<f64>) = confirmed(&groups).into_iter().unzip();
         Some(Funnel {
             stage: stage.to_owned(),
             proposed: all().count(),
@@ -163,8 +172,8 @@ impl Reader<'_> {
             refused,
             mean_reward: mean(&mean_rewards)?,
             best_reward: mean(&best)?,
-            accepted_confirmation,
-            random_confirmation,
+            accepted_confirmation: mean(&winners),
+            random_confirmation: mean(&random),
         })
     }
 
@@ -195,23 +204,20 @@ impl Reader<'_> {
     }
 }
 
-/// Accuracy on the confirmation split: of the accepted, and of a random candidate of their groups.
-fn confirmation(groups: &[&Annex]) -> (Option<f64>, Option<f64>) {
-    let mut accepted = Vec::new();
-    let mut random = Vec::new();
-    for annex in groups {
+/// For each group with a winner, accuracy on the confirmation split: of the winner, and of a random
+/// candidate of its group.
+fn confirmed(groups: &[&Annex]) -> Vec<(f64, f64)> {
+    let pair = |annex: &&Annex| {
         let scored: Vec<(Decision, f64)> = annex
             .candidates
             .iter()
             .filter_map(|c| Some((c.ruling.decision, score(annex, c, PanelName::TauConfirmation)?)))
             .collect();
-        let winner = scored.iter().find(|(decision, _)| *decision == Decision::Accept);
-        if let Some((_, score)) = winner {
-            accepted.push(*score);
-            random.extend(mean(&scored.iter().map(|(_, score)| *score).collect::<Vec<_>>()));
-        }
-    }
-    (mean(&accepted), mean(&random))
+        let winner = scored.iter().find(|(decision, _)| *decision == Decision::Accept)?.1;
+        let all: Vec<f64> = scored.iter().map(|(_, score)| *score).collect();
+        Some((winner, mean(&all)?))
+    };
+    groups.iter().filter_map(pair).collect()
 }
 
 fn is_tau(name: PanelName) -> bool {
@@ -260,7 +266,7 @@ fn estimate(values: &[f64]) -> Option<Estimate> {
 }
 
 /// The differences that the claim rests on.
-fn differences(conditions: &[Condition], rounds: u32) -> Vec<Difference> {
+fn differences(conditions: &[Condition], rounds: u32, selection_gains: &[f64]) -> Vec<Difference> {
     let last = format!("eval-round-{rounds}");
     let pairs = [
         ("eval-context-only", "base", "passage only − base"),
@@ -269,9 +275,14 @@ fn differences(conditions: &[Condition], rounds: u32) -> Vec<Difference> {
         (last.as_str(), "eval-length-matched", "after the last round − length-matched untrained"),
         (last.as_str(), "eval-fixed-plan", "after the last round − best fixed plan"),
     ];
+    let selection = estimate(selection_gains).map(|gain| Difference {
+        label: "accepted edits − random choice of the same candidates".into(),
+        gain,
+    });
     pairs
         .iter()
         .filter_map(|(left, right, label)| difference(conditions, left, right, label))
+        .chain(selection)
         .collect()
 }
 
@@ -318,10 +329,13 @@ pub(crate) fn pool(runs: &[Figures]) -> Figures {
         });
     }
     let rounds = conditions.iter().filter(|c| c.stage.starts_with("eval-round-")).count() as u32;
+    let selection_gains: Vec<f64> =
+        runs.iter().flat_map(|run| run.selection_gains.iter().copied()).collect();
     Figures {
         seed: first.seed,
         selection: first.selection.clone(),
-        differences: differences(&conditions, rounds),
+        differences: differences(&conditions, rounds, &selection_gains),
+        selection_gains,
         conditions,
         funnels: Vec::new(),
         consolidation: None,

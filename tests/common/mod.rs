@@ -26,8 +26,10 @@ impl Run {
         let temporary = tempfile::Builder::new().prefix("seal-").tempdir().unwrap();
         let folder = temporary.path().join("run");
         let mut arguments = vec!["init", folder.to_str().unwrap()];
-        arguments.extend(["--contexts", "3", "--proposals", "2", "--held-out", "2"]);
-        arguments.extend(["--rounds", "1"]);
+        let defaults = ["--contexts", "3", "--proposals", "2", "--held-out", "2", "--rounds", "1"];
+        for pair in defaults.chunks(2).filter(|pair| !extra.contains(&pair[0])) {
+            arguments.extend(pair);
+        }
         arguments.extend(extra);
         let output = seal(&arguments);
         assert!(output.status.success(), "{}", stderr(&output));
