@@ -1,6 +1,6 @@
 //! From annexes to the figures of the final table. Arithmetic alone; reading is `evidence`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use seal_auditor::annex::{Annex, CandidateAnnex};
@@ -60,14 +60,11 @@ impl Reader<'_> {
             .map(|(stage, label)| ((*stage).to_owned(), (*label).to_owned()))
             .chain((1..=rounds).map(|r| (format!("eval-round-{r}"), format!("after round {r}"))))
             .collect();
-        let mut conditions: Vec<Condition> = Vec::new();
-        if let Some(base) = self.base_condition() {
-            conditions.push(base);
-        }
+        let Some(base) = self.base_condition() else { return Ok(Vec::new()) };
+        let unchanged = base.per_context.clone();
+        let mut conditions = vec![base];
         for (stage, label) in labelled {
-            if let Some(condition) = self.condition(&stage, &label)? {
-                conditions.push(condition);
-            }
+            conditions.extend(self.condition(&stage, &label, &unchanged)?);
         }
         Ok(conditions)
     }
@@ -97,7 +94,14 @@ impl Reader<'_> {
         })
     }
 
-    fn condition(&self, stage: &str, label: &str) -> Result<Option<Condition>> {
+    /// One condition. A context for which it has no edit, because the reply did not parse, keeps the
+    /// base and counts with the base's accuracy: leaving it out would flatter the condition.
+    fn condition(
+        &self,
+        stage: &str,
+        label: &str,
+        unchanged: &[(String, f64)],
+    ) -> Result<Option<Condition>> {
         let mut per_context = Vec::new();
         let mut retention = Vec::new();
         let mut lines = Vec::new();
@@ -113,6 +117,12 @@ impl Reader<'_> {
                 lines.push(line_count(&edit(self.run, digest)?) as f64);
             }
         }
+        if per_context.is_empty() {
+            return Ok(None);
+        }
+        let measured: BTreeSet<String> = per_context.iter().map(|(name, _)| name.clone()).collect();
+        let without_edit = unchanged.iter().filter(|(name, _)| !measured.contains(name));
+        per_context.extend(without_edit.cloned());
         per_context.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(estimate(&values(&per_context)).map(|accuracy| Condition {
             stage: stage.to_owned(),
