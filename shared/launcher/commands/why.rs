@@ -20,7 +20,7 @@ pub(crate) fn why(global: &Global, run: &RunDir, subject: &str) -> Result<Option
     let found = find(run, subject)?;
     if global.json {
         print_json(&found.iter().map(Explained::of).collect::<Vec<_>>())?;
-        return Ok(None);
+        return Ok(ended(&found));
     }
     for (annex, index) in &found {
         explain(run, annex, &annex.candidates[*index])?;
