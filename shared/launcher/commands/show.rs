@@ -238,7 +238,7 @@ pub(crate) fn markdown(pooled: &Figures, runs: &[Figures]) -> String {
 fn experiment_head(runs: &[Figures]) -> String {
     let seeds: Vec<String> = runs.iter().map(|run| run.seed.to_string()).collect();
     format!(
-        "# Does it work?\n\n\
+        "# Experiment\n\n\
          `seal experiment` with the embedded miniature, seeds {}; machine: {} cores, {}. Every figure \
          below was printed by that command.\n\n\
          Each seed has its own contexts, replay lines, sampling and initialisation; the base model is \
