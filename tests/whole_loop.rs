@@ -127,3 +127,23 @@ fn output_is_for_people_or_for_machines_and_never_half() {
     let nonsense = run.seal(&["why", "nothing-of-this-name"]);
     assert_eq!(nonsense.status.code(), Some(1), "{}", stderr(&nonsense));
 }
+
+#[test]
+fn daemons_on_loopback_tcp_do_the_same_work() {
+    let run = Run::small(&["--contexts", "1", "--held-out", "0"]);
+    let ports = [(); 3].map(|()| {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    });
+    for file in ["run.toml", "teacher.toml", "student.toml", "auditor.toml"] {
+        let mut text = std::fs::read_to_string(run.path(file)).unwrap();
+        for (role, port) in ["teacher", "student", "auditor"].iter().zip(ports) {
+            let socket = format!("unix:sockets/{role}.sock");
+            text = text.replace(&socket, &format!("tcp:127.0.0.1:{port}"));
+        }
+        std::fs::write(run.path(file), text).unwrap();
+    }
+    run.complete();
+    assert!(!run.path("sockets/student.sock").exists());
+    assert!(run.seal(&["verify", "--all"]).status.success());
+}

@@ -62,7 +62,10 @@ fn operate(global: Global, command: Command) -> Result<Option<Ended>, Failure> {
     runtime.block_on(async {
         tokio::select! {
             ended = commands::run(global, command) => ended,
-            _ = tokio::signal::ctrl_c() => Ok(Some(Ended::Interrupted)),
+            _ = tokio::signal::ctrl_c() => {
+                eprintln!("interrupted; what was finished is kept, `seal run` goes on from there");
+                Ok(Some(Ended::Interrupted))
+            }
         }
     })
 }
