@@ -28,12 +28,14 @@ impl Stage {
         Self { run, auditor }
     }
 
-    /// A genuine verdict of a kind.
+    /// The first genuine verdict of a kind: of the round, so the policy has learned from it. The
+    /// verdict on a later document would be fresh.
     fn verdict(&self, kind: VerdictKind) -> Envelope {
         common::files_below(&self.run.path("auditor/state/verdicts"))
             .iter()
             .map(|file| serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap())
-            .find(|envelope| statement(envelope).predicate.kind == kind)
+            .filter(|envelope| statement(envelope).predicate.kind == kind)
+            .min_by_key(|envelope| statement(envelope).predicate.sequence)
             .expect("the run accepted something of this kind")
     }
 
