@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::{Bench, NOW, key, sampled, signed};
 use seal_protocol::{
     Digest, Envelope, PolicyUpdate, PolicyUpdateRequest, PolicyUpdated, ProposalMethod,
@@ -39,9 +41,18 @@ fn accepted_edits_make_a_new_policy_that_can_write_and_learn_on() {
     let root =
         TrustRoot::open(&std::fs::read(&bench.config.trust_root).unwrap(), None, NOW).unwrap();
     let receipt = root.verify::<PolicyUpdate>(&updated.update, NOW).unwrap().statement.predicate;
-    let mut used: Vec<Digest> = first.iter().map(|one| payload_digest(one).unwrap()).collect();
-    used.sort();
-    assert_eq!(receipt.verdict_digests, used);
+    // Edits in the order of their digests, which hold no time, each beside its verdict.
+    assert!(receipt.edit_digests.is_sorted());
+    let used: BTreeMap<Digest, Digest> = first
+        .iter()
+        .map(|one| {
+            let verdict = root.verify::<Verdict>(one, NOW).unwrap();
+            (verdict.statement.predicate.edit_digests[0], payload_digest(one).unwrap())
+        })
+        .collect();
+    let listed = receipt.edit_digests.iter().copied().zip(receipt.verdict_digests.iter().copied());
+    assert_eq!(listed.collect::<BTreeMap<_, _>>(), used);
+    assert_eq!(receipt.verdict_digests.len(), first.len());
     assert_eq!(receipt.parent_policy_digest, bench.teacher.first_policy_digest());
 
     let mut bench = bench.reopen();
