@@ -139,8 +139,10 @@ async fn nothing_serves_on_a_verdict_that_does_not_hold() {
     let student = stage.run.daemon(Role::Student).await;
     let before: Served = student.client.get(path::VERSIONS).await.unwrap();
 
+    let none = student.client.post::<_, Served>(path::PROMOTIONS, &serde_json::json!({})).await;
+    assert!(matches!(&none, Err(ClientError::Refused { status: 400, .. })), "{none:?}");
     let edit = stage.verdict(VerdictKind::Edit);
-    assert_eq!(refusal(promote(&student, edit.clone()).await), "verdict_wrong_kind");
+    assert_eq!(refusal(promote(&student, edit).await), "verdict_wrong_kind");
     for (name, verdict, codes) in stage.forgeries(VerdictKind::Edit) {
         let kind = |verdict: &mut Verdict| verdict.kind = VerdictKind::Promotion;
         let mut forged = statement(&verdict);
