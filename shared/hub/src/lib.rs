@@ -1,0 +1,1 @@
+//! Model folders from a Hugging Face hub into the cache that Python shares.
