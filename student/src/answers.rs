@@ -87,7 +87,7 @@ impl Student {
         let limit = max_new_tokens.clamp(1, self.config.serving.max_new_tokens);
         let sampling = self.greedy(limit as usize);
         let replies = generate(&self.base, &adapters, &prompts, &sampling, &mut |_, _| {})?;
-        Ok(replies.iter().map(|reply| self.text_of(reply, &sampling.stop)).collect())
+        Ok(replies.iter().map(|reply| self.tokenizer.decode(reply.content())).collect())
     }
 
     /// A stop word outside the vocabulary would never stop anything.
@@ -109,11 +109,5 @@ impl Student {
             stop: stop.filter_map(|word| self.tokenizer.token_id(word)).collect(),
             ..SamplingConfig::default()
         }
-    }
-
-    /// The reply's text up to its first stop token.
-    fn text_of(&self, reply: &[u32], stop: &[u32]) -> String {
-        let end = reply.iter().position(|token| stop.contains(token)).unwrap_or(reply.len());
-        self.tokenizer.decode(&reply[..end])
     }
 }

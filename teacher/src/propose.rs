@@ -171,7 +171,8 @@ impl Teacher {
             let mut inside = |done: u64, of: u64| {
                 report(before + done * batch.len() as u64 / of.max(1), total);
             };
-            replies.extend(generate(&policy, &[], batch, &settings, &mut inside)?);
+            let texts = generate(&policy, &[], batch, &settings, &mut inside)?;
+            replies.extend(texts.into_iter().map(|text| text.tokens));
         }
         Ok(replies)
     }

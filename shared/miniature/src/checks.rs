@@ -2,7 +2,7 @@
 //!
 //! Figures for people and for the manifest. Nothing here feeds a reward.
 
-use seal_model::{Decoder, Prompt, SamplingConfig, ScoreItem, generate, score};
+use seal_model::{Decoder, Generated, Prompt, SamplingConfig, ScoreItem, generate, score};
 use serde::{Deserialize, Serialize};
 
 use crate::dice::Dice;
@@ -200,11 +200,8 @@ pub fn sample_edits(
         prompts.push(Prompt { adapter: None, tokens, seed: dice.seed() });
     }
     let sampled = generate(decoder, &[], &prompts, &policy_sampling(), &mut |_, _| {})?;
-    let text = |tokens: &Vec<u32>| {
-        let kept: Vec<u32> = tokens.iter().copied().take_while(|token| *token != EOS).collect();
-        format!("{head} {}", vocabulary.decode(&kept))
-    };
-    Ok(sampled.iter().map(|tokens| parse_edit(text(tokens).trim())).collect())
+    let text = |sampled: &Generated| format!("{head} {}", vocabulary.decode(sampled.content()));
+    Ok(sampled.iter().map(|sampled| parse_edit(text(sampled).trim())).collect())
 }
 
 /// Sampling as in the rounds: temperature 1, nothing cut off.

@@ -21,7 +21,7 @@ pub use adapter::AdapterError;
 pub use decoder::{Decoder, DecoderConfig, Family};
 pub use digest::folder_digest;
 pub use error::{ModelError, Result};
-pub use generate::{Prompt, SamplingConfig, generate};
+pub use generate::{Finish, Generated, Prompt, SamplingConfig, generate};
 pub use lora::{Adapter, LoraInit, LoraSpec, Projection};
 pub use ops::lanes::instruction_set;
 pub use score::{ItemScore, ScoreItem, score, shard_tokens};

@@ -6,8 +6,8 @@ use candle_core::Device;
 use seal_model::batch::Batch;
 use seal_model::lora::factor_shapes;
 use seal_model::{
-    Adapter, Decoder, DecoderConfig, Family, LoraSpec, ModelError, Prompt, SamplingConfig,
-    ScoreItem, generate, score,
+    Adapter, Decoder, DecoderConfig, Family, Finish, Generated, LoraSpec, ModelError, Prompt,
+    SamplingConfig, ScoreItem, generate, score,
 };
 
 fn config() -> DecoderConfig {
@@ -55,7 +55,7 @@ fn prompts() -> Vec<Prompt> {
     (0..70).map(prompt).collect()
 }
 
-fn write(prompts: &[Prompt], sampling: &SamplingConfig) -> Vec<Vec<u32>> {
+fn write(prompts: &[Prompt], sampling: &SamplingConfig) -> Vec<Generated> {
     let adapters = adapters();
     let adapters: Vec<&Adapter> = adapters.iter().collect();
     generate(&decoder(), &adapters, prompts, sampling, &mut |_, _| {}).unwrap()
@@ -78,7 +78,7 @@ fn a_cached_greedy_text_is_the_one_recomputed_without_a_cache() {
     let prompts = prompts();
     for (prompt, text) in prompts.iter().zip(write(&prompts, &sampling(0.0))).take(12) {
         let mut tokens = prompt.tokens.clone();
-        for token in text {
+        for token in text.tokens {
             let mut batch = Batch::default();
             batch.push(&tokens, prompt.adapter);
             let logits = decoder.logits(&batch, &all).unwrap().to_vec2::<f32>().unwrap();
@@ -110,14 +110,25 @@ fn the_seed_decides_the_sample() {
 }
 
 #[test]
-fn a_text_ends_with_its_stop_token_or_at_the_limit() {
-    let all: Vec<u32> = (0..50).collect();
-    let stopped = write(&prompts(), &SamplingConfig { stop: all, ..sampling(1.0) });
-    assert!(stopped.iter().all(|t| t.len() == 1));
-    let limited = write(&prompts()[..3], &SamplingConfig { max_new_tokens: 500, ..sampling(1.0) });
-    for (prompt, text) in prompts().iter().zip(limited) {
-        let full = prompt.tokens.len() + text.len() > 96;
-        assert!(text.last() == Some(&49) || full, "{} tokens", text.len());
+fn a_text_says_what_ended_it() {
+    let stop: Vec<u32> = (0..49).collect();
+    for text in write(&prompts(), &SamplingConfig { stop, ..sampling(1.0) }) {
+        let [token] = text.tokens[..] else { panic!("{text:?}") };
+        let ending = if token == 49 { Finish::EndToken(49) } else { Finish::StopToken(token) };
+        assert_eq!(text.finish, ending);
+        assert!(text.content().is_empty() && text.finish.is_complete());
+    }
+    let cut = write(&prompts(), &SamplingConfig { max_new_tokens: 3, ..sampling(1.0) });
+    assert!(cut.iter().any(|text| text.finish == Finish::Length));
+    let limited = write(&prompts(), &SamplingConfig { max_new_tokens: 500, ..sampling(1.0) });
+    assert!(limited.iter().any(|text| text.finish == Finish::Positions));
+    for (prompt, text) in prompts().iter().zip(limited.iter().chain(&cut)) {
+        let total = prompt.tokens.len() + text.tokens.len();
+        assert_eq!(text.finish == Finish::EndToken(49), text.tokens.last() == Some(&49));
+        assert_eq!(
+            text.finish == Finish::Positions,
+            text.finish != Finish::EndToken(49) && total == 97
+        );
     }
 }
 
@@ -151,7 +162,7 @@ fn an_items_score_is_the_same_alone_and_among_others_on_any_threads() {
 #[test]
 fn a_greedy_text_scores_exact_and_another_does_not() {
     let (decoder, prompt) = (decoder(), prompts()[8].clone());
-    let mut text = write(std::slice::from_ref(&prompt), &sampling(0.0)).remove(0);
+    let mut text = write(std::slice::from_ref(&prompt), &sampling(0.0)).remove(0).tokens;
     text.truncate(1);
     let item =
         |answer| ScoreItem { adapter: prompt.adapter, prompt: prompt.tokens.clone(), answer };
@@ -167,7 +178,7 @@ fn a_greedy_text_scores_exact_and_another_does_not() {
 fn a_model_whose_first_choice_is_to_end_answers_nothing() {
     let decoder = decoder();
     let prompt = Prompt { adapter: None, tokens: vec![1, 2], seed: 0 };
-    let first = write(std::slice::from_ref(&prompt), &sampling(0.0))[0][0];
+    let first = write(std::slice::from_ref(&prompt), &sampling(0.0))[0].tokens[0];
     let config = DecoderConfig { eos_token_ids: vec![first], ..config() };
     let ending = Decoder::from_weights(config, decoder.weights().clone(), &Device::Cpu).unwrap();
     let item =

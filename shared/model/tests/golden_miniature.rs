@@ -55,7 +55,7 @@ fn it_continues_text_as_transformers_does() {
     let prompt = |n| Prompt { adapter: None, tokens: recorded.ids(&format!("ids.{n}")), seed: 0 };
     let prompts: Vec<Prompt> = (0..recorded.count("ids")).map(prompt).collect();
     let written = generate(&decoder, &[], &prompts, &greedy, &mut |_, _| {}).unwrap();
-    for (n, tokens) in written.iter().enumerate() {
-        assert_eq!(*tokens, recorded.ids(&format!("greedy.{n}")), "text {n}");
+    for (n, text) in written.iter().enumerate() {
+        assert_eq!(text.tokens, recorded.ids(&format!("greedy.{n}")), "text {n}");
     }
 }

@@ -80,7 +80,7 @@ fn generation(decoder: &Decoder) -> Result<(), Box<dyn std::error::Error>> {
     let sampling = SamplingConfig { max_new_tokens: 150, ..SamplingConfig::default() };
     let start = Instant::now();
     let texts = generate(decoder, &[], &prompts, &sampling, &mut |_, _| {})?;
-    let written: usize = texts.iter().map(Vec::len).sum();
+    let written: usize = texts.iter().map(|text| text.tokens.len()).sum();
     println!("generation: {:.0} tokens per second", written as f64 / start.elapsed().as_secs_f64());
     Ok(())
 }

@@ -4,12 +4,14 @@
 //! other prompts nor the threads change a token.
 
 mod cache;
+mod generated;
 mod sampler;
 
+pub use generated::{Finish, Generated};
 pub use sampler::SamplingConfig;
 
 use crate::batch::Batch;
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, DecoderConfig};
 use crate::error::{ModelError, Result};
 use crate::lora::Adapter;
 use crate::ops::elementwise::gather_rows;
@@ -37,9 +39,8 @@ pub struct Prompt {
 
 /// Continues every prompt; `progress` hears of finished and of all prompts.
 ///
-/// A text ends with the token that stopped it (one of `sampling.stop` or of the model's end
-/// tokens), which is part of the result, or without one at `max_new_tokens` or the model's last
-/// position.
+/// Texts come in the order of their prompts. The token that ended a text (one of `sampling.stop` or
+/// of the model's end tokens) is part of it.
 ///
 /// # Errors
 /// An empty or too long prompt, unknown tokens or adapter, settings out of range, a model whose
@@ -50,7 +51,7 @@ pub fn generate(
     prompts: &[Prompt],
     sampling: &SamplingConfig,
     progress: &mut (dyn FnMut(u64, u64) + Send),
-) -> Result<Vec<Vec<u32>>> {
+) -> Result<Vec<Generated>> {
     if let Some(problem) = sampling.problem() {
         return Err(ModelError::Input(problem.into()));
     }
@@ -65,7 +66,7 @@ pub fn generate(
             (progress.1)(done, prompts.len() as u64);
         }
     };
-    let groups: Vec<Vec<Vec<u32>>> = order
+    let groups: Vec<Vec<Generated>> = order
         .par_chunks(GROUP)
         .map(|group| {
             let group: Vec<(usize, &Prompt)> = group.iter().map(|&i| (i, &prompts[i])).collect();
@@ -74,11 +75,10 @@ pub fn generate(
             Ok(texts)
         })
         .collect::<Result<_>>()?;
-    let mut texts = vec![Vec::new(); prompts.len()];
-    for (&index, text) in order.iter().zip(groups.into_iter().flatten()) {
-        texts[index] = text;
-    }
-    Ok(texts)
+    let mut texts: Vec<(usize, Generated)> =
+        order.into_iter().zip(groups.into_iter().flatten()).collect();
+    texts.sort_by_key(|&(index, _)| index);
+    Ok(texts.into_iter().map(|(_, text)| text).collect())
 }
 
 /// One prompt's state.
@@ -88,7 +88,32 @@ struct Writer {
     position: usize,
     rng: ChaCha8Rng,
     text: Vec<u32>,
-    ended: bool,
+    finish: Option<Finish>,
+}
+
+impl Writer {
+    fn why_ended(
+        &self,
+        token: u32,
+        sampling: &SamplingConfig,
+        config: &DecoderConfig,
+    ) -> Option<Finish> {
+        if config.is_end(token) {
+            Some(Finish::EndToken(token))
+        } else if sampling.stop.contains(&token) {
+            Some(Finish::StopToken(token))
+        } else if self.text.len() >= sampling.max_new_tokens {
+            Some(Finish::Length)
+        } else if self.position > config.max_position_embeddings {
+            Some(Finish::Positions)
+        } else {
+            None
+        }
+    }
+
+    fn finished(self) -> Generated {
+        Generated { tokens: self.text, finish: self.finish.unwrap_or(Finish::Length) }
+    }
 }
 
 struct Group<'a> {
@@ -117,21 +142,21 @@ impl<'a> Group<'a> {
                 position: prompt.tokens.len(),
                 rng: ChaCha8Rng::seed_from_u64(prompt.seed),
                 text: Vec::new(),
-                ended: sampling.max_new_tokens == 0,
+                finish: (sampling.max_new_tokens == 0).then_some(Finish::Length),
             });
         }
         let pasts = group.iter().map(|_| Past::new(decoder.config().num_hidden_layers)).collect();
         Ok(Self { decoder, adapters, sampling, writers, pasts, prompts })
     }
 
-    fn run(mut self) -> Result<Vec<Vec<u32>>> {
+    fn run(mut self) -> Result<Vec<Generated>> {
         let logits = self.read_prompts()?;
         self.choose(&logits, (0..self.writers.len()).collect())?;
         loop {
             let active: Vec<usize> =
-                (0..self.writers.len()).filter(|&i| !self.writers[i].ended).collect();
+                (0..self.writers.len()).filter(|&i| self.writers[i].finish.is_none()).collect();
             if active.is_empty() {
-                return Ok(self.writers.into_iter().map(|w| w.text).collect());
+                return Ok(self.writers.into_iter().map(Writer::finished).collect());
             }
             let logits = self.next_logits(&active)?;
             self.choose(&logits, active)?;
@@ -160,7 +185,7 @@ impl<'a> Group<'a> {
             .pasts
             .iter_mut()
             .zip(writers)
-            .filter(|(_, w)| !w.ended)
+            .filter(|(_, w)| w.finish.is_none())
             .map(|(past, _)| past)
             .collect();
         let mut decode = Decode { heads: self.decoder.config().heads(), pasts };
@@ -177,7 +202,7 @@ impl<'a> Group<'a> {
         let mut logits = values(logits)?.to_vec();
         for (&i, row) in active.iter().zip(logits.chunks_exact_mut(config.vocab_size)) {
             let writer = &mut self.writers[i];
-            if writer.ended {
+            if writer.finish.is_some() {
                 continue;
             }
             let token = sampler::sample(row, self.sampling, &mut writer.rng).ok_or_else(|| {
@@ -185,10 +210,7 @@ impl<'a> Group<'a> {
             })?;
             writer.text.push(token);
             writer.position += 1;
-            writer.ended = writer.text.len() >= self.sampling.max_new_tokens
-                || writer.position > config.max_position_embeddings
-                || config.is_end(token)
-                || self.sampling.stop.contains(&token);
+            writer.finish = writer.why_ended(token, self.sampling, config);
         }
         Ok(())
     }
