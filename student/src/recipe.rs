@@ -94,6 +94,8 @@ impl UpdateRecipe {
             alpha: self.lora_alpha,
             targets: self.target_modules.clone(),
             init: self.init_lora_weights,
+            dropout: 0.0,
+            use_rslora: false,
         }
     }
 

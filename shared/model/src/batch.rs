@@ -1,5 +1,7 @@
 //! Ragged batches: the tokens of many sequences side by side, without padding.
 
+use crate::ops::dropout::Dropout;
+
 /// Rows `start..start+len` of a batch are one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -31,6 +33,8 @@ pub struct Batch {
     pub spans: Vec<Span>,
     /// The adapters, in row order, covering every row; neighbours with the same adapter merged.
     pub segments: Vec<Segment>,
+    /// By adapter: what training leaves out in this forward; empty: nothing.
+    pub dropouts: Vec<Dropout>,
 }
 
 impl Batch {

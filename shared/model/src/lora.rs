@@ -7,7 +7,7 @@ use crate::error::{ModelError, Result};
 use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A linear layer inside a decoder layer. The order is that of the flat parameter vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -96,19 +96,65 @@ pub enum LoraInit {
     Gaussian,
 }
 
-/// The shape of an adapter.
+/// The shape of an adapter. On disk its fields have PEFT's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoraSpec {
     /// Rank.
     pub r: usize,
     /// Scale numerator: the output is multiplied by `alpha / r`.
+    #[serde(rename = "lora_alpha")]
     pub alpha: f64,
     /// Adapted projections, in every layer.
+    #[serde(rename = "target_modules", deserialize_with = "target_modules")]
     pub targets: Vec<Projection>,
     /// How A begins.
-    #[serde(default)]
+    #[serde(rename = "init_lora_weights", default)]
     pub init: LoraInit,
+    /// Share of the inputs of A that training sets to zero in each step; the others grow by
+    /// `1 / (1 − dropout)`. An adapter in use has none.
+    #[serde(rename = "lora_dropout", default, skip_serializing_if = "is_zero")]
+    pub dropout: f64,
+    /// Rank-stabilised: the output is multiplied by `alpha / √r` instead.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub use_rslora: bool,
+}
+
+/// `target_modules` as PEFT takes it: a list of names, or `"all-linear"`.
+///
+/// # Errors
+/// An unknown name.
+pub fn target_modules<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Projection>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "expected \"all-linear\" or a list of q_proj, k_proj, v_proj, o_proj, \
+                     gate_proj, up_proj, down_proj"
+    )]
+    enum Targets {
+        All(AllLinear),
+        Listed(Vec<Projection>),
+    }
+    #[derive(Deserialize)]
+    enum AllLinear {
+        #[serde(rename = "all-linear")]
+        AllLinear,
+    }
+    Ok(match Targets::deserialize(from)? {
+        Targets::All(AllLinear::AllLinear) => Projection::ALL.to_vec(),
+        Targets::Listed(listed) => listed,
+    })
+}
+
+/// For fields that are left out of a file where they change nothing.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(dropout: &f64) -> bool {
+    *dropout == 0.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_off(flag: &bool) -> bool {
+    !flag
 }
 
 impl LoraSpec {
@@ -121,13 +167,16 @@ impl LoraSpec {
             alpha: 2.0 * r as f64,
             targets: Projection::ALL.to_vec(),
             init: LoraInit::default(),
+            dropout: 0.0,
+            use_rslora: false,
         }
     }
 
     /// Refuses a spec no adapter can have.
     ///
     /// # Errors
-    /// Rank 0 or over 1024, a scale that is not positive, no target or a target twice.
+    /// Rank 0 or over 1024, a scale that is not positive, a dropout that leaves nothing, no target
+    /// or a target twice.
     pub fn check(&self) -> Result<()> {
         let refuse = |problem: &str| Err(ModelError::Input(format!("LoRA {problem}")));
         if self.r == 0 || self.r > 1024 {
@@ -135,6 +184,9 @@ impl LoraSpec {
         }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return refuse("alpha must be positive");
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse("dropout must be at least 0 and below 1");
         }
         let mut targets = self.targets.clone();
         targets.sort_unstable();
@@ -145,11 +197,14 @@ impl LoraSpec {
         Ok(())
     }
 
-    /// α / r.
+    /// α / r, or α / √r if rank-stabilised.
+    ///
+    /// Source: Kalajdzievski, arXiv:2312.03732.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
     pub fn scale(&self) -> f32 {
-        (self.alpha / self.r as f64) as f32
+        let rank = self.r as f64;
+        (self.alpha / if self.use_rslora { rank.sqrt() } else { rank }) as f32
     }
 }
 
@@ -281,7 +336,7 @@ impl Adapter {
         &self.spec
     }
 
-    /// α / r.
+    /// [`LoraSpec::scale`].
     #[must_use]
     pub fn scale(&self) -> f32 {
         self.spec.scale()
@@ -328,6 +383,30 @@ mod tests {
         assert!(good.check().is_ok());
         assert!(LoraSpec { r: 0, ..good.clone() }.check().is_err());
         assert!(LoraSpec { alpha: f64::NAN, ..good.clone() }.check().is_err());
+        assert!(LoraSpec { dropout: 1.0, ..good.clone() }.check().is_err());
+        assert!(LoraSpec { dropout: f64::NAN, ..good.clone() }.check().is_err());
         assert!(LoraSpec { targets: vec![Projection::Q, Projection::Q], ..good }.check().is_err());
+    }
+
+    #[test]
+    fn rank_stabilised_adapters_scale_with_the_root_of_the_rank() {
+        let spec = LoraSpec { alpha: 6.0, ..LoraSpec::all(4) };
+        assert_eq!((spec.scale() * 2.0).to_bits(), 3f32.to_bits());
+        let stabilised = LoraSpec { use_rslora: true, ..spec };
+        assert_eq!(stabilised.scale().to_bits(), 3f32.to_bits());
+    }
+
+    #[test]
+    fn a_spec_is_written_as_peft_writes_it_and_fields_that_change_nothing_are_left_out() {
+        let plain = LoraSpec { targets: vec![Projection::Q], ..LoraSpec::all(2) };
+        let text = r#"{"r":2,"lora_alpha":4.0,"target_modules":["q_proj"],"init_lora_weights":"kaiming_uniform"}"#;
+        assert_eq!(serde_json::to_string(&plain).unwrap(), text);
+        assert_eq!(serde_json::from_str::<LoraSpec>(text).unwrap(), plain);
+        let all = r#"{"r":2,"lora_alpha":4,"target_modules":"all-linear","lora_dropout":0.1,"use_rslora":true}"#;
+        let spec = serde_json::from_str::<LoraSpec>(all).unwrap();
+        assert_eq!(spec, LoraSpec { dropout: 0.1, use_rslora: true, ..LoraSpec::all(2) });
+        let other = all.replace("all-linear", "all");
+        let error = serde_json::from_str::<LoraSpec>(&other).unwrap_err().to_string();
+        assert!(error.contains("\"all-linear\" or a list of q_proj"), "{error}");
     }
 }

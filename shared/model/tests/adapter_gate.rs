@@ -73,13 +73,23 @@ fn an_adapter_survives_the_folder_with_the_same_bytes() {
 }
 
 #[test]
+fn dropout_and_a_rank_stabilised_scale_survive_the_folder() {
+    let spec = LoraSpec { dropout: 0.1, use_rslora: true, ..adapter().spec().clone() };
+    let stabilised = Adapter::from_flat(&config(), &spec, &adapter().flat().unwrap()).unwrap();
+    let (adapter_config, weights) = stabilised.to_peft_bytes("base", "main").unwrap();
+    let loaded = Adapter::from_peft_bytes(&adapter_config, &weights, &config()).unwrap();
+    assert_eq!(loaded.spec(), &spec);
+    assert_ne!(loaded.scale(), adapter().scale());
+    assert_eq!(loaded.to_peft_bytes("base", "main").unwrap(), (adapter_config, weights));
+}
+
+#[test]
 fn a_config_that_is_not_plain_lora_is_refused_by_field() {
     for (field, value) in [
         ("peft_type", json!("IA3")),
         ("bias", json!("all")),
         ("modules_to_save", json!(["lm_head"])),
         ("use_dora", json!(true)),
-        ("use_rslora", json!(true)),
         ("rank_pattern", json!({"q_proj": 4})),
         ("target_modules", json!(["q_proj", "lm_head"])),
         ("layers_to_transform", json!([0])),

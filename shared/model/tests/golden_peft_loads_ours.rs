@@ -12,7 +12,7 @@ use candle_core::Device;
 use golden_support::{flat, golden, golden_file, largest_difference};
 use seal_model::batch::Batch;
 use seal_model::lora::factor_shapes;
-use seal_model::{Adapter, Decoder, LoraInit, LoraSpec, Projection};
+use seal_model::{Adapter, Decoder, LoraSpec, Projection};
 use sha2::{Digest, Sha256};
 
 const TOLERANCE: f32 = 1e-4;
@@ -27,7 +27,7 @@ const FILES: [&str; 4] = [
 /// Factors that no training made but every machine computes alike; B is not zero.
 fn our_adapter(decoder: &Decoder) -> Adapter {
     let targets = vec![Projection::Q, Projection::V, Projection::O, Projection::Down];
-    let spec = LoraSpec { r: 3, alpha: 6.0, targets, init: LoraInit::KaimingUniform };
+    let spec = LoraSpec { targets, ..LoraSpec::all(3) };
     let last = *factor_shapes(decoder.config(), &spec).last().unwrap();
     let factors = (0..last.offset + last.len()).map(|i| (i * 37 % 101) as f32 / 125.0 - 0.4);
     Adapter::from_flat(decoder.config(), &spec, &factors.collect::<Vec<_>>()).unwrap()

@@ -181,7 +181,7 @@ fn same_shape(a: &LoraSpec, b: &LoraSpec) -> bool {
     let shape = |spec: &LoraSpec| {
         let mut targets = spec.targets.clone();
         targets.sort_unstable();
-        (spec.r, spec.alpha, targets)
+        (spec.r, spec.alpha, spec.use_rslora, targets)
     };
     shape(a) == shape(b)
 }

@@ -142,19 +142,22 @@ struct PeftConfig {
     target_modules: Vec<String>,
     #[serde(default)]
     init_lora_weights: Value,
+    #[serde(default)]
+    lora_dropout: Option<f64>,
+    #[serde(default)]
+    use_rslora: Option<bool>,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
 
 /// Fields that name or describe, and so may hold anything.
-const DESCRIPTIVE: [&str; 8] = [
+const DESCRIPTIVE: [&str; 7] = [
     "base_model_name_or_path",
     "revision",
     "task_type",
     "inference_mode",
     "auto_mapping",
     "peft_version",
-    "lora_dropout",
     "runtime_config",
 ];
 
@@ -191,8 +194,14 @@ pub(super) fn check_config(bytes: &[u8]) -> Result<LoraSpec, AdapterError> {
         config.target_modules.iter().map(|name| target(name)).collect::<Result<_, _>>()?;
     // Files list targets by name; everything here is in the order of the flat vector.
     targets.sort_unstable();
-    let spec =
-        LoraSpec { r: config.r, alpha: config.lora_alpha, targets, init: LoraInit::default() };
+    let spec = LoraSpec {
+        r: config.r,
+        alpha: config.lora_alpha,
+        targets,
+        init: LoraInit::default(),
+        dropout: config.lora_dropout.unwrap_or(0.0),
+        use_rslora: config.use_rslora.unwrap_or(false),
+    };
     spec.check().map_err(|e| AdapterError::Config(e.to_string()))?;
     Ok(spec)
 }

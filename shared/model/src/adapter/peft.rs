@@ -53,14 +53,14 @@ impl Adapter {
             "fan_in_fan_out": false,
             "inference_mode": true,
             "lora_alpha": spec.alpha,
-            "lora_dropout": 0.0,
+            "lora_dropout": spec.dropout,
             "peft_type": "LORA",
             "r": spec.r,
             "revision": base_revision,
             "target_modules": targets,
             "task_type": "CAUSAL_LM",
             "use_dora": false,
-            "use_rslora": false,
+            "use_rslora": spec.use_rslora,
         });
         let mut bytes = format!("{config:#}").into_bytes();
         bytes.push(b'\n');

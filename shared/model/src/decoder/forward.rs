@@ -206,7 +206,8 @@ fn lora_rows(
             let adapter = segment.adapter?;
             let factors = adapters[adapter].factors(layer, which)?;
             let (a, b, scale) = (factors.a.clone(), factors.b.clone(), adapters[adapter].scale());
-            Some(LoraRows { adapter, start: segment.start, len: segment.len, a, b, scale })
+            let mask = batch.dropouts.get(adapter).map(|dropout| dropout.mask(layer, which));
+            Some(LoraRows { adapter, start: segment.start, len: segment.len, a, b, scale, mask })
         })
         .collect()
 }

@@ -1,9 +1,12 @@
 //! Frozen and adapted linear layers, forward and backward.
 
+use super::dropout::Mask;
+use super::elementwise::add_into;
 use super::matmul::{Lhs, Packed, Rhs, matmul};
 use super::{tensor, values};
 use crate::error::Result;
 use candle_core::Tensor;
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 /// Weights up to this many elements are packed once and kept; larger ones only for few rows.
@@ -34,8 +37,10 @@ pub struct LoraRows {
     pub a: Tensor,
     /// `[out, r]`.
     pub b: Tensor,
-    /// α / r.
+    /// What the output is multiplied by.
     pub scale: f32,
+    /// What this step leaves out of A's input, if training does.
+    pub mask: Option<Mask>,
 }
 
 impl Linear {
@@ -89,7 +94,8 @@ impl Linear {
 
     /// [`Linear::forward`] plus each candidate's `scale · (x·Aᵀ)·Bᵀ` on its own rows.
     ///
-    /// Also returns each candidate's `scale · x·Aᵀ`, `[len, r]`, for the backward.
+    /// A mask takes its part of `x` out of `x·Aᵀ`. Also returns each candidate's `scale · x·Aᵀ`,
+    /// `[len, r]`, for the backward.
     ///
     /// # Errors
     /// Shapes that disagree.
@@ -102,12 +108,12 @@ impl Linear {
         let mut inners = Vec::with_capacity(loras.len());
         for lora in loras {
             let rank = lora.a.dim(0)?;
-            let x = &x[lora.start * inner..(lora.start + lora.len) * inner];
+            let x = lora.kept(&x[lora.start * inner..(lora.start + lora.len) * inner], inner);
             let y = &mut y[lora.start * out..(lora.start + lora.len) * out];
             let mut u = vec![0.0; lora.len * rank];
             matmul(
                 &mut u,
-                Lhs::Rows(x),
+                Lhs::Rows(&x),
                 Rhs::Columns(&values(&lora.a)?),
                 (lora.len, rank, inner),
                 false,
@@ -159,6 +165,11 @@ impl Linear {
 }
 
 impl LoraRows {
+    /// What A reads of `x` `[len, in]`.
+    fn kept<'x>(&self, x: &'x [f32], inner: usize) -> Cow<'x, [f32]> {
+        self.mask.map_or(Cow::Borrowed(x), |mask| Cow::Owned(mask.applied(x, inner)))
+    }
+
     /// Adds this candidate's part of the backward: `dA`, `dB` and its share of `dx`.
     ///
     /// # Shapes
@@ -180,10 +191,19 @@ impl LoraRows {
         let mut du = vec![0.0; self.len * rank];
         matmul(&mut du, Lhs::Rows(dy), Rhs::Rows(&values(&self.b)?), (self.len, rank, out), false);
         du.iter_mut().for_each(|du| *du *= self.scale);
-        matmul(da, Lhs::Columns(&du), Rhs::Rows(x), (rank, inner, self.len), true);
+        let kept = self.kept(x, inner);
+        matmul(da, Lhs::Columns(&du), Rhs::Rows(&kept), (rank, inner, self.len), true);
         matmul(db, Lhs::Columns(dy), Rhs::Rows(u), (out, rank, self.len), true);
-        if let Some(dx) = dx {
-            matmul(dx, Lhs::Rows(&du), Rhs::Rows(&values(&self.a)?), (self.len, inner, rank), true);
+        let Some(dx) = dx else { return Ok(()) };
+        let (a, shape) = (values(&self.a)?, (self.len, inner, rank));
+        match &self.mask {
+            None => matmul(dx, Lhs::Rows(&du), Rhs::Rows(&a), shape, true),
+            Some(mask) => {
+                let mut share = vec![0.0; self.len * inner];
+                matmul(&mut share, Lhs::Rows(&du), Rhs::Rows(&a), shape, false);
+                mask.apply(&mut share, inner);
+                add_into(dx, &share);
+            }
         }
         Ok(())
     }
