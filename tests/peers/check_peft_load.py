@@ -5,13 +5,15 @@
 
 Prints one JSON object: `logits[n][position][token]` in f32 for every sequence of `--ids`, and the
 versions that computed them. A weight that PEFT or transformers misses or ignores is an error
-here: such a folder would load for a user and answer nonsense.
+here: such a folder would load for a user and answer nonsense. `--save` writes the adapter again, as
+PEFT does.
 """
 
 import argparse
 import json
 import os
 import warnings
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -48,6 +50,16 @@ def refuse_ignored_factors(model, adapter):
     assert not ignored, f"PEFT ignores factors of {adapter}: {sorted(ignored)}"
 
 
+def save_adapter(model, folder):
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    # PEFT writes the targets in the order of a set, which differs from run to run.
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["target_modules"] = sorted(config["target_modules"])
+    config["base_model_name_or_path"] = "base"
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
 def logits_of(model, ids):
     with torch.no_grad():
         return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].tolist()
@@ -57,11 +69,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--adapter")
+    parser.add_argument("--save", type=Path)
     parser.add_argument("--ids", type=json.loads, required=True)
     arguments = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
     model = load(arguments.model, arguments.adapter)
+    if arguments.save:
+        save_adapter(model, arguments.save)
     print(json.dumps({
         "logits": [logits_of(model, ids) for ids in arguments.ids],
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__,

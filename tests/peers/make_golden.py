@@ -6,16 +6,17 @@
     venv/bin/python tests/peers/make_golden.py --check    # recomputes, compares, writes nothing
 
 Every folder below the output folder is one tiny model with seeded random weights, as
-`save_pretrained` writes it, and beside it `golden.safetensors`:
+`save_pretrained` writes it: each family once plain, `{family}`, and once with every option it has,
+`{family}_full`. Beside the model lies PEFT's adapter in adapter/, and `golden.safetensors`:
 
     ids.{n}             token ids of a sequence (ragged, i64)
     logits.{n}          [tokens, vocabulary], f32, base model
+    adapter.logits.{n}  the same sequences with the adapter
     greedy.prompt, greedy.tokens    64 tokens of greedy continuation
-    adapter.logits.{n}  the same sequences with the PEFT adapter in adapter/
     batch.ids.{n}, batch.weights.{n}    a training batch; weight t says how much token t is trained
     gradient.{name}     d loss / d factor at adapter/, names as in adapter_model.safetensors
     gradient.loss       loss = sum(weight * cross-entropy) / sum(weight), nats
-    curve.{plain,clipped}    losses before each of 20 AdamW steps, started from start/ (B = 0)
+    curve.{plain,clipped}    losses before each of 20 AdamW steps, started from A of adapter/, B = 0
     final.{name}        factors after the 20 plain steps (llama)
     full.gradient.{name}    [norm, sum(cos(i) * g[i])] of the gradient of every weight
     full.curve          losses before each of 20 AdamW steps on every weight: clipped, and matrices
@@ -32,6 +33,7 @@ import shutil
 import sys
 import tempfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # PEFT asks the hub for the base of an adapter it saves
@@ -43,6 +45,8 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from check_peft_load import save_adapter
+
 OUTPUT = Path(__file__).resolve().parents[2] / "shared/model/tests/golden"
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 GREEDY_TOKENS = 64
@@ -51,9 +55,9 @@ GREEDY_MARGIN = 0.01
 STEPS, LEARNING_RATE, MAX_NORM = 20, 1e-3, 0.5
 
 COMMON = dict(
-    vocab_size=67,
-    hidden_size=24,
-    intermediate_size=36,
+    vocab_size=41,
+    hidden_size=16,
+    intermediate_size=20,
     num_hidden_layers=2,
     num_attention_heads=4,
     num_key_value_heads=2,
@@ -64,28 +68,50 @@ COMMON = dict(
     pad_token_id=0,
     dtype="float32",
 )
-SMALL = COMMON | dict(vocab_size=53, hidden_size=16, intermediate_size=24, num_attention_heads=2,
-                      num_key_value_heads=1)
-LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=4.0, low_freq_factor=1.0,
-              high_freq_factor=4.0, original_max_position_embeddings=16)
+# Heads wider than hidden_size / heads, so a reader must heed head_dim.
+OWN_HEADS = dict(head_dim=6)
+PLAIN_ROPE = dict(rope_type="default", rope_theta=10000.0)
+LLAMA3_ROPE = dict(rope_type="llama3", rope_theta=10000.0, factor=4.0, low_freq_factor=1.0,
+                   high_freq_factor=4.0, original_max_position_embeddings=16)
+YARN_ROPE = dict(rope_type="yarn", rope_theta=1e6, factor=4.0,
+                 original_max_position_embeddings=64)
+LINEAR_ROPE = dict(rope_type="linear", rope_theta=10000.0, factor=2.0)
 
-# name -> (configuration, seed, whether the training vectors are made too)
+
+@dataclass
+class Model:
+    """A configuration, the seed of its weights, and how `save_pretrained` stores them."""
+    config: transformers.PreTrainedConfig
+    seed: int
+    dtype: torch.dtype = torch.float32
+    max_shard_size: str = "50GB"
+
+
 MODELS = {
-    # The head is wider than hidden_size / heads, so a reader must heed head_dim.
-    "llama": (transformers.LlamaConfig(
-        **COMMON, head_dim=8, tie_word_embeddings=True,
-        rope_parameters=dict(rope_type="default", rope_theta=10000.0)), 11, True),
-    "qwen2": (transformers.Qwen2Config(
-        **COMMON, tie_word_embeddings=False,
-        rope_parameters=dict(rope_type="default", rope_theta=1e6)), 12, True),
-    "llama3_rope": (transformers.LlamaConfig(
-        **SMALL, tie_word_embeddings=True, rope_parameters=LLAMA3), 13, False),
-    "qwen3": (transformers.Qwen3Config(
-        **SMALL, head_dim=12, tie_word_embeddings=True,
-        rope_parameters=dict(rope_type="default", rope_theta=1e6)), 14, False),
-    "mistral": (transformers.MistralConfig(
-        **SMALL, sliding_window=None, tie_word_embeddings=False,
-        rope_parameters=dict(rope_type="default", rope_theta=10000.0)), 15, False),
+    "llama": Model(transformers.LlamaConfig(
+        **COMMON | dict(num_key_value_heads=None), tie_word_embeddings=True,
+        rope_parameters=PLAIN_ROPE), 11),
+    "llama_full": Model(transformers.LlamaConfig(
+        **COMMON, **OWN_HEADS, tie_word_embeddings=False, attention_bias=True, mlp_bias=True,
+        rope_parameters=LLAMA3_ROPE), 12),
+    "mistral": Model(transformers.MistralConfig(
+        **COMMON, sliding_window=None, tie_word_embeddings=False,
+        rope_parameters=PLAIN_ROPE), 13),
+    "mistral_full": Model(transformers.MistralConfig(
+        **COMMON, **OWN_HEADS, sliding_window=5, tie_word_embeddings=True,
+        rope_parameters=LINEAR_ROPE), 14, torch.float16),
+    "qwen2": Model(transformers.Qwen2Config(
+        **COMMON, tie_word_embeddings=False, rope_parameters=PLAIN_ROPE), 15),
+    "qwen2_full": Model(transformers.Qwen2Config(
+        **COMMON, **OWN_HEADS, tie_word_embeddings=True, use_sliding_window=True,
+        sliding_window=5, max_window_layers=1, rope_parameters=YARN_ROPE), 16),
+    "qwen3": Model(transformers.Qwen3Config(
+        **COMMON, **OWN_HEADS, tie_word_embeddings=True, rope_parameters=PLAIN_ROPE), 17),
+    "qwen3_full": Model(transformers.Qwen3Config(
+        **COMMON, head_dim=8, tie_word_embeddings=False, attention_bias=True,
+        use_sliding_window=True, sliding_window=7,
+        layer_types=["sliding_attention", "full_attention"],
+        rope_parameters=dict(rope_type="default", rope_theta=1e6)), 18, torch.bfloat16, "4KB"),
 }
 
 
@@ -95,12 +121,19 @@ def seeded(seed):
 
 def random_model(config, seed):
     """Weights far from their usual tiny start, so that logits differ by whole nats."""
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    model = AutoModelForCausalLM.from_config(config)
     draw = seeded(seed)
     with torch.no_grad():
         for name, weight in sorted(model.named_parameters()):
             noise = torch.randn(weight.shape, generator=draw)
             weight.copy_(1 + 0.2 * noise if "norm" in name else 0.35 * noise)
+    return model
+
+
+def load(folder, config=None):
+    """The model of a folder, computed in f32 however it is stored."""
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, config=config, dtype=torch.float32, attn_implementation="eager")
     return model.eval()
 
 
@@ -138,10 +171,8 @@ def decidable_greedy(model, config, seed):
 
 
 def with_adapter(folder, seed, zero_b):
-    base = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
-    model = get_peft_model(base, LoraConfig(
-        r=4, lora_alpha=8, lora_dropout=0.0, target_modules=PROJECTIONS, task_type="CAUSAL_LM"))
-    model.peft_config["default"].base_model_name_or_path = folder.name
+    model = get_peft_model(load(folder), LoraConfig(
+        r=2, lora_alpha=4, lora_dropout=0.0, target_modules=PROJECTIONS, task_type="CAUSAL_LM"))
     draw = seeded(seed)
     with torch.no_grad():
         for name, factor in sorted(factors(model).items()):
@@ -157,18 +188,9 @@ def factors(model):
             for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def save_adapter(model, folder):
-    model.save_pretrained(folder)
-    (folder / "README.md").unlink(missing_ok=True)
-    # PEFT writes the targets in the order of a set, which differs from run to run.
-    config = json.loads((folder / "adapter_config.json").read_text())
-    config["target_modules"] = sorted(config["target_modules"])
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
-
-
 def training_batch(config, seed):
     """Ragged sequences; the first half of each is a prompt that carries no loss."""
-    batch = random_ids(config, [9, 14, 6], seed)
+    batch = random_ids(config, [9, 30, 6], seed)
     weights = [share * (torch.arange(len(ids)) >= len(ids) // 2).float()
                for ids, share in zip(batch, [1.0, 0.5, 2.0])]
     return batch, weights
@@ -206,11 +228,8 @@ def loss_curve(model, batch, weights, max_norm, weight_decay=0.0):
 
 def training_vectors(folder, config, seed, ids):
     golden = {}
-    model = with_adapter(folder, seed + 100, zero_b=False)
-    save_adapter(model, folder / "adapter")
-    model = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager"),
-        folder / "adapter", is_trainable=True)
+    save_adapter(with_adapter(folder, seed + 100, zero_b=False), folder / "adapter")
+    model = PeftModel.from_pretrained(load(folder), folder / "adapter", is_trainable=True)
     for n, sequence in enumerate(ids):
         golden[f"adapter.logits.{n}"] = logits_of(model, sequence)
     batch, weights = training_batch(config, seed + 200)
@@ -222,16 +241,15 @@ def training_vectors(folder, config, seed, ids):
     golden |= {f"gradient.{name}": factor.grad for name, factor in factors(model).items()}
     golden |= full_vectors(folder, batch, weights)
     for name, max_norm in [("plain", None), ("clipped", MAX_NORM)]:
-        model = with_adapter(folder, seed + 300, zero_b=True)
-        save_adapter(model, folder / "start")
+        model = with_adapter(folder, seed + 100, zero_b=True)
         golden[f"curve.{name}"] = loss_curve(model, batch, weights, max_norm)
-        if name == "plain" and config.model_type == "llama":
+        if name == "plain" and folder.name == "llama":
             golden |= {f"final.{key}": value.detach() for key, value in factors(model).items()}
     return golden
 
 
 def full_vectors(folder, batch, weights):
-    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    model = load(folder)
     batch_loss(model, batch, weights).backward()
     golden = {f"full.gradient.{name}": fingerprint(weight.grad)
               for name, weight in model.named_parameters()}
@@ -245,23 +263,45 @@ def fingerprint(gradient):
 
 
 def make(name, output):
-    config, seed, with_training = MODELS[name]
-    folder = output / name
+    model = MODELS[name]
+    config, seed, folder = model.config, model.seed, output / name
     shutil.rmtree(folder, ignore_errors=True)
-    random_model(config, seed).save_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
-    ids = random_ids(config, [1, 7, 12] if with_training else [24], seed + 1)
+    random_model(config, seed).to(model.dtype).save_pretrained(
+        folder, max_shard_size=model.max_shard_size)
+    model = load(folder)
+    # The last one is longer than every window and than one vector of 16 keys.
+    ids = random_ids(config, [1, 7, 40], seed + 1)
     golden = decidable_greedy(model, config, seed)
     for n, sequence in enumerate(ids):
         golden |= {f"ids.{n}": sequence, f"logits.{n}": logits_of(model, sequence)}
-    if with_training:
-        golden |= training_vectors(folder, config, seed, ids)
+    check_that_options_matter(folder, ids[-1], golden[f"logits.{len(ids) - 1}"])
+    golden |= training_vectors(folder, config, seed, ids)
     save(golden, folder / "golden.safetensors")
     spread = golden[f"logits.{len(ids) - 1}"].std().item()
     assert spread > 1, f"the logits of {name} hardly differ ({spread})"
     print(f"{name}: logits spread {spread:.2f}", *[
         f"{key} {value[0]:.4f} -> {value[-1]:.4f}"
         for key, value in golden.items() if "curve" in key])
+
+
+def check_that_options_matter(folder, ids, reference):
+    """Without its window or its scaling the model answers differently, so a reader must heed them."""
+    config = transformers.AutoConfig.from_pretrained(folder)
+    without = []
+    if config.rope_parameters["rope_type"] != "default":
+        theta = config.rope_parameters["rope_theta"]
+        without.append(dict(rope_parameters=dict(rope_type="default", rope_theta=theta)))
+    if getattr(config, "sliding_window", None) is not None:
+        full = ["full_attention"] * config.num_hidden_layers
+        types = {} if config.model_type == "mistral" else dict(layer_types=full)
+        without.append(dict(sliding_window=None, **types))
+    for change in without:
+        changed = transformers.AutoConfig.from_pretrained(folder)
+        for field, value in change.items():
+            setattr(changed, field, value)
+        logits = logits_of(load(folder, changed), ids)
+        moved = (logits - reference).abs().max().item()
+        assert moved > 0.1, f"{folder.name}: {change} changes the logits by {moved} only"
 
 
 def save(tensors, path):

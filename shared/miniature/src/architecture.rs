@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 use seal_model::decoder::parameters;
-use seal_model::{Decoder, DecoderConfig, Family, ModelError};
+use seal_model::{Decoder, DecoderConfig, Family, ModelError, RopeScaling};
 use serde_json::{Value, json};
 
 use crate::vocabulary::{BOS, EOS, PAD, vocabulary};
@@ -30,6 +30,10 @@ pub fn config() -> DecoderConfig {
         max_position_embeddings: MAX_TOKENS,
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
+        attention_bias: false,
+        mlp_bias: false,
+        sliding_window: None,
         tie_word_embeddings: true,
         bos_token_id: Some(BOS),
         eos_token_ids: vec![EOS],

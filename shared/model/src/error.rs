@@ -23,7 +23,7 @@ pub enum ModelError {
         problem: String,
     },
     /// The folder is sound, but of a kind this engine does not compute.
-    #[error("`{}`: `{field}` = {value} is not supported; supported are Llama, Mistral and Qwen2 decoders with silu, default RoPE, full attention and unquantised weights", path.display())]
+    #[error("`{}`: `{field}` = {value} is not supported; supported are Llama, Mistral, Qwen2 and Qwen3 decoders with silu, rotary embedding over whole heads of type default, linear, llama3 or yarn, full or sliding attention without dropout, unquantised weights and no code of their own", path.display())]
     Unsupported {
         /// The config file.
         path: PathBuf,

@@ -18,11 +18,12 @@ mod score;
 mod tokenizer;
 
 pub use adapter::AdapterError;
-pub use decoder::{Decoder, DecoderConfig, Family};
+pub use decoder::{Decoder, DecoderConfig, Family, SlidingWindow};
 pub use digest::folder_digest;
 pub use error::{ModelError, Result};
 pub use generate::{Finish, Generated, Prompt, SamplingConfig, generate};
 pub use lora::{Adapter, LoraInit, LoraSpec, Projection};
 pub use ops::lanes::instruction_set;
+pub use ops::rope::RopeScaling;
 pub use score::{ItemScore, ScoreItem, score, shard_tokens};
 pub use tokenizer::Tokenizer;

@@ -78,10 +78,14 @@ impl Projection {
         }
     }
 
-    /// True if this projection has a bias in `config`'s family.
+    /// True if this projection has a bias in a model of this config.
     #[must_use]
     pub fn has_bias(self, config: &DecoderConfig) -> bool {
-        config.family.qkv_bias() && self <= Self::V
+        match self {
+            Self::Q | Self::K | Self::V => config.attention_bias || config.family.qkv_bias(),
+            Self::O => config.attention_bias,
+            Self::Gate | Self::Up | Self::Down => config.mlp_bias,
+        }
     }
 }
 

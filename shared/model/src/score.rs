@@ -116,7 +116,7 @@ fn score_shard(
         rows.extend(span.start + item.prompt.len() - 1..span.start + span.len);
         targets.extend_from_slice(&item.answer);
     }
-    let mut fresh = Fresh { spans: &batch.spans, heads: decoder.config().heads() };
+    let mut fresh = Fresh { spans: &batch.spans };
     let hidden = decoder.forward(&batch, adapters, &mut fresh, &mut drop)?;
     let (hidden, _) = decoder.final_norm(&gather_rows(&hidden, &rows)?)?;
     let judged = judge(&hidden, &decoder.weights().head, &targets)?;

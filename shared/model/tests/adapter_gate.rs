@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use seal_model::lora::factor_shapes;
-use seal_model::{Adapter, AdapterError, DecoderConfig, Family, LoraSpec, Projection};
+use seal_model::{Adapter, AdapterError, DecoderConfig, Family, LoraSpec, Projection, RopeScaling};
 use serde_json::{Value, json};
 
 fn config() -> DecoderConfig {
@@ -20,6 +20,10 @@ fn config() -> DecoderConfig {
         max_position_embeddings: 16,
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
+        attention_bias: false,
+        mlp_bias: false,
+        sliding_window: None,
         tie_word_embeddings: true,
         bos_token_id: None,
         eos_token_ids: vec![],

@@ -7,7 +7,7 @@ use seal_model::batch::Batch;
 use seal_model::lora::factor_shapes;
 use seal_model::{
     Adapter, Decoder, DecoderConfig, Family, Finish, Generated, LoraSpec, ModelError, Prompt,
-    SamplingConfig, ScoreItem, generate, score,
+    RopeScaling, SamplingConfig, ScoreItem, generate, score,
 };
 
 fn config() -> DecoderConfig {
@@ -23,6 +23,10 @@ fn config() -> DecoderConfig {
         max_position_embeddings: 96,
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
+        attention_bias: false,
+        mlp_bias: false,
+        sliding_window: None,
         tie_word_embeddings: true,
         bos_token_id: None,
         eos_token_ids: vec![49],

@@ -1,4 +1,5 @@
-//! PEFT and transformers load the folders we write, unchanged, and compute what we compute.
+//! PEFT and transformers load the folders we write, unchanged, and compute what we compute; what
+//! PEFT writes of them again is our adapter still.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use candle_core::Device;
-use golden_support::{flat, golden, golden_file, largest_difference};
+use golden_support::{Golden, MODELS, flat, golden, largest_difference};
 use seal_model::batch::Batch;
 use seal_model::lora::factor_shapes;
 use seal_model::{Adapter, Decoder, LoraSpec, Projection};
@@ -43,39 +44,67 @@ fn write_ours(decoder: &Decoder, folder: &Path) {
     our_adapter(decoder).save_peft(&folder.join("adapter"), "base", "golden").unwrap();
 }
 
-fn our_logits(decoder: &Decoder, sequences: &[Vec<u32>]) -> Vec<f32> {
+fn logits(decoder: &Decoder, adapter: &Adapter, sequences: &[Vec<u32>]) -> Vec<f32> {
     let mut batch = Batch::default();
     for sequence in sequences {
         batch.push(sequence, Some(0));
     }
-    flat(&decoder.logits(&batch, &[&our_adapter(decoder)]).unwrap())
+    flat(&decoder.logits(&batch, &[adapter]).unwrap())
+}
+
+/// What tests/peers/make_golden_ours.py recorded of our files.
+fn accepted(name: &str) -> Golden {
+    golden(&format!("ours/{name}"))
 }
 
 /// The bytes are those PEFT has read; tests/peers/make_golden_ours.py says how they were judged.
 #[test]
 fn the_bytes_that_peft_has_accepted_are_the_bytes_we_write() {
-    let (decoder, folder) =
-        (golden_base("qwen2"), PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("golden-ours"));
-    write_ours(&decoder, &folder);
-    let accepted = golden_file("ours.safetensors");
-    for file in FILES {
-        let written: [u8; 32] = Sha256::digest(fs::read(folder.join(file)).unwrap()).into();
-        let name = file.rsplit('/').next().unwrap();
-        let accepted = accepted.bytes(&format!("sha256.{name}"));
-        assert_eq!(written.to_vec(), accepted, "{file} changed: run make_golden_ours.py");
+    for name in MODELS {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("golden-ours").join(name);
+        write_ours(&golden_base(name), &folder);
+    }
+    for name in MODELS {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("golden-ours").join(name);
+        let accepted = accepted(name);
+        for file in FILES {
+            let written: [u8; 32] = Sha256::digest(fs::read(folder.join(file)).unwrap()).into();
+            let file = file.rsplit('/').next().unwrap();
+            let digest = accepted.bytes(&format!("sha256.{file}"));
+            assert_eq!(written.to_vec(), digest, "{name}: {file} changed: make_golden_ours.py");
+        }
     }
 }
 
 #[test]
 fn our_adapter_gives_the_logits_that_peft_computed_from_our_files() {
-    let accepted = golden_file("ours.safetensors");
-    let numbers = 0..accepted.count("ids");
-    let sequences: Vec<_> = numbers.clone().map(|n| accepted.ids(&format!("ids.{n}"))).collect();
-    let logits = numbers.flat_map(|n| accepted.floats(&format!("logits.{n}")));
-    let ours = our_logits(&golden_base("qwen2"), &sequences);
-    let difference = largest_difference(&ours, &logits.collect::<Vec<_>>());
-    println!("our adapter in PEFT: logits differ by {difference:e} at most");
-    assert!(difference <= TOLERANCE, "{difference}");
+    for name in MODELS {
+        let (decoder, accepted) = (golden_base(name), accepted(name));
+        let numbers = 0..accepted.count("ids");
+        let sequences: Vec<_> =
+            numbers.clone().map(|n| accepted.ids(&format!("ids.{n}"))).collect();
+        let theirs: Vec<f32> =
+            numbers.flat_map(|n| accepted.floats(&format!("logits.{n}"))).collect();
+        let ours = logits(&decoder, &our_adapter(&decoder), &sequences);
+        let difference = largest_difference(&ours, &theirs);
+        println!("{name}: our adapter in PEFT: logits differ by {difference:e} at most");
+        assert!(difference <= TOLERANCE, "{name}: {difference}");
+    }
+}
+
+#[track_caller]
+fn check_is_ours(decoder: &Decoder, returned: &Path) {
+    let (returned, ours) =
+        (Adapter::load_peft(returned, decoder.config()).unwrap(), our_adapter(decoder));
+    assert_eq!(returned.scale(), ours.scale());
+    assert_eq!(returned.flat().unwrap(), ours.flat().unwrap());
+}
+
+#[test]
+fn our_adapter_comes_back_from_peft_bit_for_bit() {
+    for name in MODELS {
+        check_is_ours(&golden_base(name), &accepted(name).folder);
+    }
 }
 
 /// An interpreter with PEFT, named by `SEAL_PYTHON`.
@@ -85,13 +114,14 @@ fn python_with_peft() -> Option<String> {
     import.is_ok_and(|output| output.status.success()).then_some(python)
 }
 
-/// Logits of `sequences` as PEFT computes them from `folder`.
+/// Logits of `sequences` as PEFT computes them from `folder`; writes the adapter to `returned/`.
 fn peft_logits(python: &str, folder: &Path, sequences: &[Vec<u32>]) -> Vec<f32> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(python)
         .arg(here.join("../../tests/peers/check_peft_load.py"))
         .arg(folder.join("base"))
         .args(["--adapter".as_ref(), folder.join("adapter").as_os_str()])
+        .args(["--save".as_ref(), folder.join("returned").as_os_str()])
         .args(["--ids", &serde_json::to_string(sequences).unwrap()])
         .output()
         .unwrap();
@@ -108,13 +138,15 @@ fn peft_loads_what_we_write_for_every_family() {
         println!("skipped: SEAL_PYTHON names no interpreter with peft and transformers");
         return;
     };
-    let sequences = [vec![1, 9, 30, 12, 12, 40], vec![7], vec![50, 3, 21]];
-    for name in ["llama", "qwen2", "mistral"] {
+    let sequences = [vec![1, 9, 30, 12, 12, 40], vec![7], (3..33).collect()];
+    for name in MODELS {
         let (decoder, folder) = (golden_base(name), tempfile::tempdir().unwrap());
         write_ours(&decoder, folder.path());
         let theirs = peft_logits(&python, folder.path(), &sequences);
-        let difference = largest_difference(&our_logits(&decoder, &sequences), &theirs);
+        let ours = logits(&decoder, &our_adapter(&decoder), &sequences);
+        let difference = largest_difference(&ours, &theirs);
         println!("{name}: PEFT's logits differ from ours by {difference:e} at most");
         assert!(difference <= TOLERANCE, "{name}: {difference}");
+        check_is_ours(&decoder, &folder.path().join("returned"));
     }
 }

@@ -1,7 +1,7 @@
 //! One training step at the layer shape of a 0.5-billion-parameter model.
 
 use candle_core::Device;
-use seal_model::{Decoder, DecoderConfig, Family, LoraSpec};
+use seal_model::{Decoder, DecoderConfig, Family, LoraSpec, RopeScaling};
 use seal_training::{
     InnerJob, InnerRecipe, OptimRecipe, Schedule, TrainSequence, fine_tune, inner_updates,
 };
@@ -20,6 +20,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         max_position_embeddings: 2048,
         rms_norm_eps: 1e-6,
         rope_theta: 1e6,
+        rope_scaling: RopeScaling::None,
+        attention_bias: false,
+        mlp_bias: false,
+        sliding_window: None,
         tie_word_embeddings: true,
         bos_token_id: None,
         eos_token_ids: vec![],

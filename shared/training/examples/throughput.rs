@@ -1,7 +1,9 @@
 //! Inner updates per minute on this machine, at the size of the miniature.
 
 use candle_core::Device;
-use seal_model::{Decoder, DecoderConfig, Family, LoraSpec, Prompt, SamplingConfig, generate};
+use seal_model::{
+    Decoder, DecoderConfig, Family, LoraSpec, Prompt, RopeScaling, SamplingConfig, generate,
+};
 use seal_training::{
     InnerJob, InnerRecipe, OptimRecipe, Schedule, TrainSequence, fine_tune, inner_updates,
 };
@@ -20,6 +22,10 @@ fn config() -> DecoderConfig {
         max_position_embeddings: 256,
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
+        attention_bias: false,
+        mlp_bias: false,
+        sliding_window: None,
         tie_word_embeddings: true,
         bos_token_id: Some(1),
         eos_token_ids: vec![2],

@@ -6,7 +6,7 @@
 mod golden_support;
 
 use candle_core::Device;
-use golden_support::{Golden, golden, largest_difference, relative_difference};
+use golden_support::{Golden, MODELS, golden, largest_difference, relative_difference};
 use seal_model::decoder::parameters;
 use seal_model::lora::factor_shapes;
 use seal_model::{Adapter, Decoder, DecoderConfig};
@@ -18,7 +18,6 @@ use seal_training::{
     inner_updates, part_norms,
 };
 
-const MODELS: [&str; 2] = ["llama", "qwen2"];
 const TOLERANCE: f32 = 1e-3;
 const STEPS: u64 = 20;
 
@@ -26,8 +25,18 @@ fn load(golden: &Golden) -> Decoder {
     Decoder::load(&golden.folder, &Device::Cpu).unwrap()
 }
 
-fn load_adapter(golden: &Golden, name: &str, decoder: &Decoder) -> Adapter {
-    Adapter::load_peft(&golden.folder.join(name), decoder.config()).unwrap()
+fn load_adapter(golden: &Golden, decoder: &Decoder) -> Adapter {
+    Adapter::load_peft(&golden.folder.join("adapter"), decoder.config()).unwrap()
+}
+
+/// The adapter the reference starts its curves from: A as loaded, B = 0.
+fn start(golden: &Golden, decoder: &Decoder) -> Adapter {
+    let loaded = load_adapter(golden, decoder);
+    let mut flat = loaded.flat().unwrap();
+    for shape in factor_shapes(decoder.config(), loaded.spec()) {
+        flat[shape.offset + shape.a.0 * shape.a.1..shape.offset + shape.len()].fill(0.0);
+    }
+    Adapter::from_flat(decoder.config(), loaded.spec(), &flat).unwrap()
 }
 
 fn sequences(golden: &Golden) -> Vec<TrainSequence> {
@@ -76,7 +85,7 @@ fn check_factors(golden: &Golden, prefix: &str, factors: &[(String, Vec<f32>)]) 
 fn gradients_of_every_factor_equal_those_of_peft() {
     for golden in MODELS.map(golden) {
         let decoder = load(&golden);
-        let (config, adapter) = (decoder.config(), load_adapter(&golden, "adapter", &decoder));
+        let (config, adapter) = (decoder.config(), load_adapter(&golden, &decoder));
         let mut flats = [vec![0.0; adapter.flat().unwrap().len()]];
         let gradients = AdapterGradients::new(config, adapter.spec(), &mut flats);
         let mut sink = Gradients::Adapters(gradients);
@@ -88,7 +97,7 @@ fn gradients_of_every_factor_equal_those_of_peft() {
     }
 }
 
-/// The recipe of the reference, from the adapter in `start/`.
+/// The recipe of the reference.
 fn recipe(start: &Adapter, clip: Option<f64>) -> InnerRecipe {
     InnerRecipe {
         lora: start.spec().clone(),
@@ -119,7 +128,7 @@ fn check_curve(golden: &Golden, name: &str, losses: &[f32]) {
 fn twenty_adapter_steps_follow_the_loss_curve_of_pytorch() {
     for golden in MODELS.map(golden) {
         let decoder = load(&golden);
-        let start = load_adapter(&golden, "start", &decoder);
+        let start = start(&golden, &decoder);
         for (name, clip) in [("curve.plain", None), ("curve.clipped", Some(0.5))] {
             let job =
                 InnerJob { sequences: sequences(&golden), seed: 0, start: Some(start.clone()) };
@@ -133,7 +142,7 @@ fn twenty_adapter_steps_follow_the_loss_curve_of_pytorch() {
 fn twenty_adapter_steps_end_at_the_factors_of_pytorch() {
     let golden = golden("llama");
     let decoder = load(&golden);
-    let start = load_adapter(&golden, "start", &decoder);
+    let start = start(&golden, &decoder);
     let job = InnerJob { sequences: sequences(&golden), seed: 0, start: Some(start.clone()) };
     let trained = inner_updates(&decoder, &[job], &recipe(&start, None), &mut |_, _| {}).unwrap();
     let flat = trained[0].adapter.flat().unwrap();

@@ -6,7 +6,7 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::ops::{log_softmax, softmax};
 use seal_model::decoder::parameters;
 use seal_model::lora::factor_shapes;
-use seal_model::{Adapter, Decoder, DecoderConfig, Family, LoraSpec, Projection};
+use seal_model::{Adapter, Decoder, DecoderConfig, Family, LoraSpec, Projection, RopeScaling};
 use seal_training::backward::{
     AdapterGradients, Gradients, Places, WeightGradients, loss_and_gradients,
 };
@@ -26,6 +26,10 @@ fn config(family: Family, tied: bool) -> DecoderConfig {
         max_position_embeddings: 64,
         rms_norm_eps: 1e-5,
         rope_theta: 100.0,
+        rope_scaling: RopeScaling::None,
+        attention_bias: false,
+        mlp_bias: false,
+        sliding_window: None,
         tie_word_embeddings: tied,
         bos_token_id: None,
         eos_token_ids: vec![],

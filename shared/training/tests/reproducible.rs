@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::Device;
-use seal_model::{Adapter, Decoder, DecoderConfig, Family, LoraInit, LoraSpec, Projection};
+use seal_model::{
+    Adapter, Decoder, DecoderConfig, Family, LoraInit, LoraSpec, Projection, RopeScaling,
+};
 use seal_training::{
     InnerJob, InnerRecipe, OptimRecipe, Schedule, TrainError, TrainSequence, fine_tune,
     inner_updates,
@@ -22,6 +24,10 @@ fn decoder() -> Decoder {
         max_position_embeddings: 64,
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
+        attention_bias: false,
+        mlp_bias: false,
+        sliding_window: None,
         tie_word_embeddings: true,
         bos_token_id: None,
         eos_token_ids: vec![],

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
-use seal_model::{Decoder, DecoderConfig, Family};
+use seal_model::{Decoder, DecoderConfig, Family, RopeScaling};
 use seal_protocol::{
     Accept, AuditPurpose, AuditRequest, Candidate, Digest, Directives, EditOrigin, Enforcement,
     EnforcementLevel, Envelope, Evaluator, InnerUpdateRequest, LossPart, Micro, Role, SelfEdit,
@@ -149,6 +149,10 @@ pub fn write_model(folder: &Path) {
         max_position_embeddings: 128,
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
+        attention_bias: false,
+        mlp_bias: false,
+        sliding_window: None,
         tie_word_embeddings: true,
         bos_token_id: Some(1),
         eos_token_ids: vec![2],

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
-use seal_model::{Decoder, DecoderConfig, Family};
+use seal_model::{Decoder, DecoderConfig, Family, RopeScaling};
 use seal_protocol::{
     Accept, Digest, Enforcement, EnforcementLevel, Envelope, Evaluator, Micro, ProposalMethod,
     Proposals, ProposeRequest, Role, SelfEdit, Statement, UnixSeconds, Verdict, VerdictKind,
@@ -146,6 +146,10 @@ fn write_model(folder: &Path) {
         max_position_embeddings: 192,
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
+        attention_bias: false,
+        mlp_bias: false,
+        sliding_window: None,
         tie_word_embeddings: true,
         bos_token_id: Some(1),
         eos_token_ids: vec![2],

@@ -12,26 +12,42 @@ use candle_core::Tensor;
 
 /// Where a batch's queries find their keys and values.
 pub trait Attend {
-    /// Attention of layer `layer`: `q` `[n, query · dim]`, `k`, `v` `[n, key_value · dim]`, all
-    /// rotated → `[n, query · dim]`.
+    /// Attention of layer `layer`, whose heads and window are `heads`: `q` `[n, query · dim]`, `k`,
+    /// `v` `[n, key_value · dim]`, q and k rotated → `[n, query · dim]`.
     ///
     /// # Errors
     /// Tensors the kernel refuses.
-    fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor>;
+    fn attend(
+        &mut self,
+        layer: usize,
+        heads: Heads,
+        qkv: (&Tensor, &Tensor, &Tensor),
+    ) -> Result<Tensor>;
 }
 
 /// Each sequence attends to itself: training, scoring and the reading of a prompt.
 pub struct Fresh<'a> {
     /// The sequences.
     pub spans: &'a [Span],
-    /// Head counts and size.
-    pub heads: Heads,
 }
 
 impl Attend for Fresh<'_> {
-    fn attend(&mut self, _: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        attention::forward(q, k, v, self.spans, self.heads)
+    fn attend(
+        &mut self,
+        _: usize,
+        heads: Heads,
+        qkv: (&Tensor, &Tensor, &Tensor),
+    ) -> Result<Tensor> {
+        attention::forward(qkv, self.spans, heads)
     }
+}
+
+/// What the norm of a layer's query or key heads computed.
+pub struct HeadNormTrace {
+    /// Its input `[n · heads, dim]`.
+    pub input: Tensor,
+    /// 1 / rms of each row of `input`.
+    pub inverses: Vec<f32>,
 }
 
 /// What one layer computed. All `[n, …]`; tensors are shared, not copied.
@@ -42,6 +58,10 @@ pub struct LayerTrace {
     pub attn_in: Tensor,
     /// 1 / rms of each row of `input`.
     pub attn_inverses: Vec<f32>,
+    /// Of the query heads, if the model normalises them.
+    pub q_norm: Option<HeadNormTrace>,
+    /// Of the key heads, if the model normalises them.
+    pub k_norm: Option<HeadNormTrace>,
     /// Rotated queries.
     pub q: Tensor,
     /// Rotated keys.
@@ -105,7 +125,7 @@ impl Decoder {
     /// As [`Decoder::forward`].
     pub fn trace(&self, batch: &Batch, adapters: &[&Adapter]) -> Result<Trace> {
         let mut layers = Vec::with_capacity(self.config().num_hidden_layers);
-        let mut fresh = Fresh { spans: &batch.spans, heads: self.config().heads() };
+        let mut fresh = Fresh { spans: &batch.spans };
         let output = self.forward(batch, adapters, &mut fresh, &mut |trace| layers.push(trace))?;
         Ok(Trace { layers, output })
     }
@@ -115,7 +135,7 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::forward`].
     pub fn logits(&self, batch: &Batch, adapters: &[&Adapter]) -> Result<Tensor> {
-        let mut fresh = Fresh { spans: &batch.spans, heads: self.config().heads() };
+        let mut fresh = Fresh { spans: &batch.spans };
         let x = self.forward(batch, adapters, &mut fresh, &mut drop)?;
         self.weights().head.forward(&self.final_norm(&x)?.0)
     }
@@ -146,10 +166,12 @@ impl Decoder {
             Ok(y)
         };
         let (attn_in, attn_inverses) = norm::forward(&input, &layer.input_norm, epsilon)?;
-        let q = self.rotated(&project(Projection::Q, &attn_in)?, &batch.positions)?;
-        let k = self.rotated(&project(Projection::K, &attn_in)?, &batch.positions)?;
+        let (q, k) = (project(Projection::Q, &attn_in)?, project(Projection::K, &attn_in)?);
         let v = project(Projection::V, &attn_in)?;
-        let attended = attend.attend(index, &q, &k, &v)?;
+        let (q, q_norm) = self.head_norm(q, layer.q_norm.as_ref())?;
+        let (k, k_norm) = self.head_norm(k, layer.k_norm.as_ref())?;
+        let (q, k) = (self.rotated(&q, &batch.positions)?, self.rotated(&k, &batch.positions)?);
+        let attended = attend.attend(index, self.config().heads(index), (&q, &k, &v))?;
         let middle = elementwise::add(&input, &project(Projection::O, &attended)?)?;
         let (mlp_in, mlp_inverses) = norm::forward(&middle, &layer.mlp_norm, epsilon)?;
         let gate = project(Projection::Gate, &mlp_in)?;
@@ -160,6 +182,8 @@ impl Decoder {
             input,
             attn_in,
             attn_inverses,
+            q_norm,
+            k_norm,
             q,
             k,
             v,
@@ -184,6 +208,18 @@ impl Decoder {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Normalises every head of `x` `[n, heads · dim]`, if there is a gain for it.
+    fn head_norm(
+        &self,
+        x: Tensor,
+        gain: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<HeadNormTrace>)> {
+        let Some(gain) = gain else { return Ok((x, None)) };
+        let input = x.reshape(((), self.config().head_dim))?;
+        let (y, inverses) = norm::forward(&input, gain, self.config().rms_norm_eps)?;
+        Ok((y.reshape(x.shape())?, Some(HeadNormTrace { input, inverses })))
     }
 
     fn rotated(&self, x: &Tensor, positions: &[u32]) -> Result<Tensor> {

@@ -4,8 +4,8 @@ mod config;
 mod forward;
 mod weights;
 
-pub use config::{DecoderConfig, Family};
-pub use forward::{Attend, Fresh, LayerTrace, Trace};
+pub use config::{DecoderConfig, Family, SlidingWindow};
+pub use forward::{Attend, Fresh, HeadNormTrace, LayerTrace, Trace};
 pub use weights::{Layer, Weights, parameters};
 pub(crate) use weights::{gaussian, to_f32, to_safetensors};
 
@@ -47,12 +47,14 @@ impl Decoder {
     /// A decoder over existing weights.
     ///
     /// # Errors
-    /// A device the engine has no kernels for.
+    /// Sizes that no decoder has, a device the engine has no kernels for.
     pub fn from_weights(config: DecoderConfig, weights: Weights, device: &Device) -> Result<Self> {
         if !device.is_cpu() {
             return Err(ModelError::Input("this build computes on the CPU only".into()));
         }
-        let rope = Rope::new(config.head_dim, config.max_position_embeddings, config.rope_theta);
+        config.check().map_err(ModelError::Input)?;
+        let (positions, theta) = (config.max_position_embeddings, config.rope_theta);
+        let rope = Rope::new(config.head_dim, positions, theta, &config.rope_scaling);
         Ok(Self {
             config: Arc::new(config),
             weights: Arc::new(weights),

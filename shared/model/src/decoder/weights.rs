@@ -22,6 +22,10 @@ pub struct Layer {
     pub input_norm: Tensor,
     /// Gain `[d]` before SwiGLU.
     pub mlp_norm: Tensor,
+    /// Gain `[head_dim]` of every query head, in families that normalise them.
+    pub q_norm: Option<Tensor>,
+    /// Gain `[head_dim]` of every key head, in families that normalise them.
+    pub k_norm: Option<Tensor>,
     /// By [`Projection`], in its order.
     pub projections: [Linear; Projection::COUNT],
 }
@@ -50,6 +54,8 @@ pub struct Weights {
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const FINAL_NORM: &str = "model.norm.weight";
 const HEAD: &str = "lm_head.weight";
+const Q_NORM: &str = "self_attn.q_norm";
+const K_NORM: &str = "self_attn.k_norm";
 
 /// Name and shape of every tensor of a decoder, sorted as the flat parameter vector is.
 #[must_use]
@@ -65,6 +71,10 @@ pub fn parameters(config: &DecoderConfig) -> Vec<(String, Vec<usize>)> {
             if projection.has_bias(config) {
                 all.push((format!("{module}.bias"), vec![out]));
             }
+        }
+        if config.family.normalises_heads() {
+            all.push((norm_name(layer, Q_NORM), vec![config.head_dim]));
+            all.push((norm_name(layer, K_NORM), vec![config.head_dim]));
         }
         all.push((norm_name(layer, "post_attention_layernorm"), vec![d]));
     }
@@ -95,7 +105,14 @@ impl Weights {
                     .transpose()?;
                 projections.push(Linear::new(weight, bias));
             }
+            let mut head_norm = |which| {
+                let normalises = config.family.normalises_heads();
+                normalises.then(|| get(&norm_name(layer, which))).transpose()
+            };
+            let (q_norm, k_norm) = (head_norm(Q_NORM)?, head_norm(K_NORM)?);
             layers.push(Layer {
+                q_norm,
+                k_norm,
                 input_norm: get(&norm_name(layer, "input_layernorm"))?,
                 mlp_norm: get(&norm_name(layer, "post_attention_layernorm"))?,
                 projections: projections
@@ -169,6 +186,11 @@ impl Weights {
         for (index, layer) in self.layers.iter().enumerate() {
             all.insert(norm_name(index, "input_layernorm"), layer.input_norm.clone());
             all.insert(norm_name(index, "post_attention_layernorm"), layer.mlp_norm.clone());
+            for (which, gain) in [(Q_NORM, &layer.q_norm), (K_NORM, &layer.k_norm)] {
+                if let Some(gain) = gain {
+                    all.insert(norm_name(index, which), gain.clone());
+                }
+            }
             for projection in Projection::ALL {
                 let linear = layer.projection(projection);
                 let module = projection.module(index);

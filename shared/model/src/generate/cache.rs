@@ -1,4 +1,7 @@
 //! Keys and values of one growing sequence.
+//!
+//! A layer with a sliding window keeps all of its past too: what a query sees is decided when it
+//! attends, by the same ranges as in training, so that both give the same bits.
 
 use crate::batch::Span;
 use crate::decoder::Attend;
@@ -76,7 +79,8 @@ vectorised! {
                 values: &past.values[shared * dim..],
                 value_stride: heads.key_value * dim,
             };
-            attend_one(out, row, q, &keys, past.len, attention::scale(heads));
+            let seen = heads.seen(past.len - 1);
+            attend_one(out, row, q, &keys, seen, attention::scale(heads));
         }
     }
 }
@@ -84,13 +88,17 @@ vectorised! {
 /// Reads whole prompts and remembers their keys and values.
 pub(super) struct Prefill<'a> {
     pub(super) spans: &'a [Span],
-    pub(super) heads: Heads,
     pub(super) pasts: &'a mut [Past],
 }
 
 impl Attend for Prefill<'_> {
-    fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        let width = self.heads.key_value * self.heads.dim;
+    fn attend(
+        &mut self,
+        layer: usize,
+        heads: Heads,
+        (q, k, v): (&Tensor, &Tensor, &Tensor),
+    ) -> Result<Tensor> {
+        let width = heads.key_value * heads.dim;
         let (keys, vals) = (values(k)?, values(v)?);
         for (span, past) in self.spans.iter().zip(self.pasts.iter_mut()) {
             let rows = span.start * width..(span.start + span.len) * width;
@@ -101,20 +109,23 @@ impl Attend for Prefill<'_> {
             }
         }
         drop((keys, vals));
-        attention::forward(q, k, v, self.spans, self.heads)
+        attention::forward((q, k, v), self.spans, heads)
     }
 }
 
 /// One new row for each sequence.
 pub(super) struct Decode<'a> {
-    pub(super) heads: Heads,
     pub(super) pasts: Vec<&'a mut Past>,
 }
 
 impl Attend for Decode<'_> {
-    fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        let (kv_width, width) =
-            (self.heads.key_value * self.heads.dim, self.heads.query * self.heads.dim);
+    fn attend(
+        &mut self,
+        layer: usize,
+        heads: Heads,
+        (q, k, v): (&Tensor, &Tensor, &Tensor),
+    ) -> Result<Tensor> {
+        let (kv_width, width) = (heads.key_value * heads.dim, heads.query * heads.dim);
         let (queries, keys, vals) = (values(q)?, values(k)?, values(v)?);
         let mut out = vec![0.0; queries.len()];
         let mut row = Vec::new();
@@ -122,7 +133,7 @@ impl Attend for Decode<'_> {
             let past = &mut past.layers[layer];
             past.push(&keys[i * kv_width..][..kv_width], &vals[i * kv_width..][..kv_width]);
             let out = &mut out[i * width..][..width];
-            past.attend(out, &queries[i * width..][..width], self.heads, &mut row);
+            past.attend(out, &queries[i * width..][..width], heads, &mut row);
         }
         tensor(out, q.shape())
     }

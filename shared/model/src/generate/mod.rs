@@ -165,9 +165,8 @@ impl<'a> Group<'a> {
 
     /// Logits of each prompt's last token.
     fn read_prompts(&mut self) -> Result<Tensor> {
-        let heads = self.decoder.config().heads();
         let last: Vec<usize> = self.prompts.spans.iter().map(|s| s.start + s.len - 1).collect();
-        let mut prefill = Prefill { spans: &self.prompts.spans, heads, pasts: &mut self.pasts };
+        let mut prefill = Prefill { spans: &self.prompts.spans, pasts: &mut self.pasts };
         let hidden = self.decoder.forward(&self.prompts, self.adapters, &mut prefill, &mut drop)?;
         self.head(&gather_rows(&hidden, &last)?)
     }
@@ -188,7 +187,7 @@ impl<'a> Group<'a> {
             .filter(|(_, w)| w.finish.is_none())
             .map(|(past, _)| past)
             .collect();
-        let mut decode = Decode { heads: self.decoder.config().heads(), pasts };
+        let mut decode = Decode { pasts };
         let hidden = self.decoder.forward(&batch, self.adapters, &mut decode, &mut drop)?;
         self.head(&hidden)
     }

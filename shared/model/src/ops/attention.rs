@@ -1,4 +1,4 @@
-//! Causal attention with grouped key/value heads, per sequence.
+//! Causal attention with grouped key/value heads, per sequence, over all of the past or a window.
 //!
 //! Probabilities are never stored for a whole batch: the backward recomputes them row by row.
 
@@ -8,12 +8,13 @@ use crate::batch::Span;
 use crate::error::Result;
 use candle_core::Tensor;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Query-key pairs times heads from which the heads are spread over the threads of the pool.
 const PARALLEL_FROM: usize = 1 << 20;
 
-/// Head counts and size.
-#[derive(Clone, Copy, Debug)]
+/// Head counts, size and reach of one layer's attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
     /// Query heads.
     pub query: usize,
@@ -21,9 +22,21 @@ pub struct Heads {
     pub key_value: usize,
     /// Elements per head.
     pub dim: usize,
+    /// Latest positions a query sees, its own included; none: all of its past.
+    pub window: Option<usize>,
 }
 
 impl Heads {
+    /// Positions that the query at `position` of its sequence sees.
+    #[inline(always)]
+    pub(crate) fn seen(self, position: usize) -> Range<usize> {
+        let first = match self.window {
+            Some(window) => (position + 1).saturating_sub(window),
+            None => 0,
+        };
+        first..position + 1
+    }
+
     #[allow(clippy::cast_precision_loss)]
     fn scale(self) -> f32 {
         1.0 / (self.dim as f32).sqrt()
@@ -44,16 +57,24 @@ pub(crate) struct HeadKeys<'a> {
     pub(crate) value_stride: usize,
 }
 
-/// Softmax of `q·K` over the first `seen` keys, into `row`, whose length is a multiple of
-/// [`LANES`] of at least `seen`; the rest becomes 0.
+/// The whole lanes around `seen`. They begin at the same multiple of [`LANES`] whichever way a
+/// query is reached, so a sum over them is the same in a prompt and in decoding.
 #[inline(always)]
-fn probabilities(row: &mut [f32], q: &[f32], head: &HeadKeys<'_>, seen: usize, scale: f32) {
-    let used = seen.next_multiple_of(LANES);
-    let row = &mut row[..used];
+fn lanes_around(seen: &Range<usize>) -> Range<usize> {
+    seen.start / LANES * LANES..seen.end.next_multiple_of(LANES)
+}
+
+/// Softmax of `q·K` over the keys `seen`, into these elements of `row`, whose length is a multiple
+/// of [`LANES`] of at least `seen.end`; the rest of the lanes around them becomes 0.
+#[inline(always)]
+fn probabilities(row: &mut [f32], q: &[f32], head: &HeadKeys<'_>, seen: &Range<usize>, scale: f32) {
+    let lanes = lanes_around(seen);
+    let first = lanes.start;
+    let row = &mut row[lanes];
     for (chunk, row) in row.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let mut scores = [0f32; LANES];
         for (d, &q) in q.iter().enumerate() {
-            let keys = &head.keys[d * head.stride + chunk * LANES..][..LANES];
+            let keys = &head.keys[d * head.stride + first + chunk * LANES..][..LANES];
             for i in 0..LANES {
                 scores[i] = q.mul_add(keys[i], scores[i]);
             }
@@ -62,7 +83,8 @@ fn probabilities(row: &mut [f32], q: &[f32], head: &HeadKeys<'_>, seen: usize, s
             row[i] = scores[i] * scale;
         }
     }
-    row[seen..].fill(f32::NEG_INFINITY);
+    row[..seen.start - first].fill(f32::NEG_INFINITY);
+    row[seen.end - first..].fill(f32::NEG_INFINITY);
     let top = max(row);
     for x in row.iter_mut() {
         *x = exp(*x - top);
@@ -73,7 +95,7 @@ fn probabilities(row: &mut [f32], q: &[f32], head: &HeadKeys<'_>, seen: usize, s
     }
 }
 
-/// `out = Σ_j row[j] · rows[j]` over the first `seen` rows, each chain in ascending `j`.
+/// `out = Σ_j row[j] · rows[j]`, each chain in ascending `j`.
 #[inline(always)]
 fn weighted_rows(out: &mut [f32], row: &[f32], rows: &[f32], stride: usize) {
     let (chunks, rest) = out.as_chunks_mut::<LANES>();
@@ -96,18 +118,19 @@ fn weighted_rows(out: &mut [f32], row: &[f32], rows: &[f32], stride: usize) {
     }
 }
 
-/// One query over the first `seen` keys of its head.
+/// One query over the keys `seen` of its head.
 #[inline(always)]
 pub(crate) fn attend_one(
     out: &mut [f32],
     row: &mut [f32],
     q: &[f32],
     head: &HeadKeys<'_>,
-    seen: usize,
+    seen: Range<usize>,
     scale: f32,
 ) {
-    probabilities(row, q, head, seen, scale);
-    weighted_rows(out, &row[..seen], head.values, head.value_stride);
+    probabilities(row, q, head, &seen, scale);
+    let values = &head.values[seen.start * head.value_stride..];
+    weighted_rows(out, &row[seen], values, head.value_stride);
 }
 
 /// The softmax scale of these heads.
@@ -161,7 +184,11 @@ fn compute<T: Send>(
 ///
 /// # Errors
 /// Tensors that are not f32 on the CPU.
-pub fn forward(q: &Tensor, k: &Tensor, v: &Tensor, spans: &[Span], heads: Heads) -> Result<Tensor> {
+pub fn forward(
+    (q, k, v): (&Tensor, &Tensor, &Tensor),
+    spans: &[Span],
+    heads: Heads,
+) -> Result<Tensor> {
     let shape = q.shape().clone();
     let (q, k, v) = (values(q)?, values(k)?, values(v)?);
     let mut out = vec![0.0; q.len()];
@@ -215,7 +242,8 @@ vectorised! {
         for i in 0..at.span.len {
             for g in 0..group {
                 let out = &mut out[(i * group + g) * dim..][..dim];
-                attend_one(out, &mut row, &q[at.query(i, g)], &keys, i + 1, at.heads.scale());
+                let q = &q[at.query(i, g)];
+                attend_one(out, &mut row, q, &keys, at.heads.seen(i), at.heads.scale());
             }
         }
     }
@@ -280,14 +308,16 @@ vectorised! {
         let (k, v) = (&k[at.head * dim..], &v[at.head * dim..]);
         let keys = HeadKeys { keys: &keys_t, stride, values: v, value_stride: kv_width };
         for i in 0..at.span.len {
-            let seen = i + 1;
+            let seen = at.heads.seen(i);
             for g in 0..group {
                 let (q, dout) = (&q[at.query(i, g)], &dout[at.query(i, g)]);
-                probabilities(&mut row, q, &keys, seen, scale);
-                for_each_key(&mut drow, dout, &values_t, stride, seen);
-                softmax_backward(&mut drow, &row, seen.next_multiple_of(LANES), scale);
-                weighted_rows(&mut dq[(i * group + g) * dim..][..dim], &drow[..seen], k, kv_width);
-                for j in 0..seen {
+                let lanes = lanes_around(&seen);
+                probabilities(&mut row, q, &keys, &seen, scale);
+                for_each_key(&mut drow, dout, &values_t, stride, lanes.clone());
+                softmax_backward(&mut drow[lanes.clone()], &row[lanes], scale);
+                let dq = &mut dq[(i * group + g) * dim..][..dim];
+                weighted_rows(dq, &drow[seen.clone()], &k[seen.start * kv_width..], kv_width);
+                for j in seen.clone() {
                     add_scaled(&mut dk[j * dim..][..dim], drow[j], q);
                     add_scaled(&mut dv[j * dim..][..dim], row[j], dout);
                 }
@@ -296,24 +326,23 @@ vectorised! {
     }
 }
 
-/// Turns the gradient of probabilities into that of scores, over the first `used` keys.
+/// Turns the gradient of probabilities into that of scores.
 #[inline(always)]
-fn softmax_backward(drow: &mut [f32], row: &[f32], used: usize, scale: f32) {
-    let (drow, row) = (&mut drow[..used], &row[..used]);
+fn softmax_backward(drow: &mut [f32], row: &[f32], scale: f32) {
     let mean = dot(row, drow);
     for (d, p) in drow.iter_mut().zip(row) {
         *d = p * (*d - mean) * scale;
     }
 }
 
-/// `row[j] = x · column j` for the first `seen` columns of `[dim, stride]`.
+/// `row[j] = x · column j` for the columns `lanes` of `[dim, stride]`, which are whole lanes.
 #[inline(always)]
-fn for_each_key(row: &mut [f32], x: &[f32], columns: &[f32], stride: usize, seen: usize) {
-    let used = seen.next_multiple_of(LANES);
-    for (chunk, row) in row[..used].as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+fn for_each_key(row: &mut [f32], x: &[f32], columns: &[f32], stride: usize, lanes: Range<usize>) {
+    let first = lanes.start;
+    for (chunk, row) in row[lanes].as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let mut sums = [0f32; LANES];
         for (d, &x) in x.iter().enumerate() {
-            let column = &columns[d * stride + chunk * LANES..][..LANES];
+            let column = &columns[d * stride + first + chunk * LANES..][..LANES];
             for i in 0..LANES {
                 sums[i] = x.mul_add(column[i], sums[i]);
             }

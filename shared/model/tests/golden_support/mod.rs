@@ -8,6 +8,18 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
+/// Every family as plain as it comes, and with every option it has.
+pub(crate) const MODELS: [&str; 8] = [
+    "llama",
+    "llama_full",
+    "mistral",
+    "mistral_full",
+    "qwen2",
+    "qwen2_full",
+    "qwen3",
+    "qwen3_full",
+];
+
 /// A tiny model folder with its `golden.safetensors`.
 pub(crate) struct Golden {
     pub(crate) folder: PathBuf,

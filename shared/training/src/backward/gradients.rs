@@ -68,6 +68,9 @@ pub struct Places {
 pub(super) struct LayerPlaces {
     pub(super) input_norm: Range<usize>,
     pub(super) mlp_norm: Range<usize>,
+    /// Empty in families without it, as `k_norm`.
+    pub(super) q_norm: Range<usize>,
+    pub(super) k_norm: Range<usize>,
     pub(super) weights: [Range<usize>; Projection::COUNT],
     pub(super) biases: [Option<Range<usize>>; Projection::COUNT],
 }
@@ -92,6 +95,8 @@ impl Places {
         let layers = (0..config.num_hidden_layers).map(|layer| LayerPlaces {
             input_norm: norm(layer, "input_layernorm").unwrap_or_default(),
             mlp_norm: norm(layer, "post_attention_layernorm").unwrap_or_default(),
+            q_norm: norm(layer, "self_attn.q_norm").unwrap_or_default(),
+            k_norm: norm(layer, "self_attn.k_norm").unwrap_or_default(),
             weights: Projection::ALL
                 .map(|p| place(&format!("{}.weight", p.module(layer))).unwrap_or_default()),
             biases: Projection::ALL.map(|p| place(&format!("{}.bias", p.module(layer)))),

@@ -1,12 +1,13 @@
 //! The backward of one decoder layer.
 
-use super::gradients::{Gradients, weights};
+use super::gradients::{Gradients, Places, weights};
 use crate::error::Result;
 use candle_core::Tensor;
 use seal_model::batch::Batch;
-use seal_model::decoder::{Layer, LayerTrace};
+use seal_model::decoder::{HeadNormTrace, Layer, LayerTrace};
 use seal_model::ops::{attention, norm, swiglu, values};
 use seal_model::{Decoder, Projection};
+use std::ops::Range;
 
 /// Gradient of the layer's input from `dy`, that of its output.
 ///
@@ -23,11 +24,12 @@ pub(super) fn backward(
     let mut step = Step { layer, index, trace, rows: batch.rows(), gradients };
     let dmiddle = step.mlp(dy)?;
     let dattended = step.projection(Projection::O, &trace.attended, &dmiddle, None)?;
-    let heads = decoder.config().heads();
+    let heads = decoder.config().heads(index);
     let saved = (&trace.q, &trace.k, &trace.v);
     let (mut dq, mut dk, dv) = attention::backward(&dattended, saved, &batch.spans, heads)?;
     decoder.rope().rotate(&mut dq, &batch.positions, true);
     decoder.rope().rotate(&mut dk, &batch.positions, true);
+    let (dq, dk) = step.head_norms(dq, dk)?;
     step.attention_input([dq, dk, dv], dmiddle)
 }
 
@@ -60,6 +62,30 @@ impl Step<'_, '_> {
             &trace.mlp_inverses,
         )?;
         Ok(dmiddle)
+    }
+
+    /// Through the norms of query and key heads, if there are any.
+    fn head_norms(&mut self, dq: Vec<f32>, dk: Vec<f32>) -> Result<(Vec<f32>, Vec<f32>)> {
+        let (layer, trace, index) = (self.layer, self.trace, self.index);
+        let place = |at: &Places| at.layers[index].q_norm.clone();
+        let dq = self.head_norm(dq, trace.q_norm.as_ref(), layer.q_norm.as_ref(), place)?;
+        let place = |at: &Places| at.layers[index].k_norm.clone();
+        let dk = self.head_norm(dk, trace.k_norm.as_ref(), layer.k_norm.as_ref(), place)?;
+        Ok((dq, dk))
+    }
+
+    fn head_norm(
+        &mut self,
+        dy: Vec<f32>,
+        trace: Option<&HeadNormTrace>,
+        gain: Option<&Tensor>,
+        place: impl Fn(&Places) -> Range<usize>,
+    ) -> Result<Vec<f32>> {
+        let (Some(trace), Some(gain)) = (trace, gain) else { return Ok(dy) };
+        let mut dx = vec![0.0; dy.len()];
+        let dgain = weights(self.gradients).map(|(all, at)| &mut all[place(at)]);
+        norm::backward(&mut dx, dgain, &dy, &trace.input, gain, &trace.inverses)?;
+        Ok(dx)
     }
 
     /// Through q, k, v and their norm: the gradient of the layer's input.
