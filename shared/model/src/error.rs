@@ -73,6 +73,16 @@ pub enum ModelError {
         /// Which item or prompt.
         what: String,
     },
+    /// A GPU that was asked for cannot be used.
+    #[error(
+        "cannot use CUDA device {index}: {reason}; install NVIDIA's driver 580 or newer and a program built with the feature `cuda`, or set `device = \"cpu\"`"
+    )]
+    Cuda {
+        /// Its number.
+        index: usize,
+        /// What the driver said.
+        reason: String,
+    },
     /// The tensor library refused an operation.
     #[error("tensor operation")]
     Tensor(#[from] candle_core::Error),

@@ -9,6 +9,7 @@
 pub mod adapter;
 pub mod batch;
 pub mod decoder;
+pub mod device;
 mod digest;
 mod error;
 mod generate;
@@ -19,6 +20,7 @@ mod tokenizer;
 
 pub use adapter::AdapterError;
 pub use decoder::{Decoder, DecoderConfig, Family, SlidingWindow};
+pub use device::DeviceChoice;
 pub use digest::folder_digest;
 pub use error::{ModelError, Result};
 pub use generate::{Finish, Generated, Prompt, SamplingConfig, generate};

@@ -52,6 +52,9 @@ pub fn score(
     for (index, item) in items.iter().enumerate() {
         check(decoder, index, item)?;
     }
+    if decoder.is_composed() {
+        return crate::device::score(decoder, adapters, items);
+    }
     // Neighbours with the same adapter share its products; the order changes no score.
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.sort_by_key(|&i| items[i].adapter);
@@ -79,7 +82,7 @@ fn check(decoder: &Decoder, index: usize, item: &ScoreItem) -> Result<()> {
     decoder.check_tokens(&sequence(item))
 }
 
-fn sequence(item: &ScoreItem) -> Vec<u32> {
+pub(crate) fn sequence(item: &ScoreItem) -> Vec<u32> {
     item.prompt.iter().chain(&item.answer).copied().collect()
 }
 
@@ -132,7 +135,7 @@ fn score_shard(
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn item_score(
+pub(crate) fn item_score(
     decoder: &Decoder,
     index: usize,
     answer: &[u32],

@@ -11,7 +11,7 @@ pub(crate) use weights::{gaussian, to_f32, to_safetensors};
 
 use crate::error::{ModelError, Result};
 use crate::ops::rope::Rope;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,17 +23,22 @@ pub struct Decoder {
     weights: Arc<Weights>,
     rope: Arc<Rope>,
     device: Device,
+    /// True if the engine of [`crate::device`] computes it, false if the exact one does.
+    composed: bool,
 }
 
 impl Decoder {
-    /// Loads a Hugging Face folder: `config.json` and safetensors, kept in f32.
+    /// Loads a Hugging Face folder: `config.json` and safetensors.
+    ///
+    /// On the CPU the weights are f32 and the exact engine computes; elsewhere they are bf16.
     ///
     /// # Errors
     /// A folder that is incomplete, damaged or of an unsupported kind.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
         let config = DecoderConfig::from_file(&dir.join("config.json"))?;
-        let weights = Weights::load(dir, &config, device)?;
-        Self::from_weights(config, weights, device)
+        let weights = Weights::load(dir, &config, &Device::Cpu)?;
+        let exact = Self::from_weights(config, weights, &Device::Cpu)?;
+        if device.is_cpu() { Ok(exact) } else { exact.composed(device, DType::BF16) }
     }
 
     /// A decoder with fresh random weights; the seed fixes them.
@@ -44,13 +49,13 @@ impl Decoder {
         Self::from_weights(config.clone(), Weights::init(config, seed, device)?, device)
     }
 
-    /// A decoder over existing weights.
+    /// A decoder over existing f32 weights on the CPU, computed by the exact engine.
     ///
     /// # Errors
-    /// Sizes that no decoder has, a device the engine has no kernels for.
+    /// Sizes that no decoder has, a device the exact engine has no kernels for.
     pub fn from_weights(config: DecoderConfig, weights: Weights, device: &Device) -> Result<Self> {
         if !device.is_cpu() {
-            return Err(ModelError::Input("this build computes on the CPU only".into()));
+            return Err(ModelError::Input("the exact engine computes on the CPU only".into()));
         }
         config.check().map_err(ModelError::Input)?;
         let (positions, theta) = (config.max_position_embeddings, config.rope_theta);
@@ -60,7 +65,45 @@ impl Decoder {
             weights: Arc::new(weights),
             rope: Arc::new(rope),
             device: device.clone(),
+            composed: false,
         })
+    }
+
+    /// This decoder on `device` with its matrices in `dtype`, computed by the engine of
+    /// [`crate::device`].
+    ///
+    /// # Errors
+    /// A device without the memory, or a dtype that is neither f32 nor bf16.
+    pub fn composed(&self, device: &Device, dtype: DType) -> Result<Self> {
+        if !matches!(dtype, DType::F32 | DType::BF16) {
+            return Err(ModelError::Input(format!("weights are f32 or bf16, not {dtype:?}")));
+        }
+        let moved = Self { device: device.clone(), composed: true, ..self.clone() };
+        moved.rounded(self.tensors(), dtype)
+    }
+
+    /// This decoder of the engine of [`crate::device`] with other weights, rounded to its dtype.
+    ///
+    /// # Errors
+    /// A missing or misshapen tensor.
+    pub fn with_tensors(&self, tensors: BTreeMap<String, Tensor>) -> Result<Self> {
+        self.rounded(tensors, self.weights.embedding.dtype())
+    }
+
+    fn rounded(&self, mut tensors: BTreeMap<String, Tensor>, dtype: DType) -> Result<Self> {
+        for tensor in tensors.values_mut() {
+            // Gains and biases are few and stay exact.
+            let dtype = if tensor.rank() == 2 { dtype } else { DType::F32 };
+            *tensor = tensor.to_device(&self.device)?.to_dtype(dtype)?;
+        }
+        let weights = Weights::from_tensors(&self.config, &tensors, Path::new(""))?;
+        Ok(Self { weights: Arc::new(weights), ..self.clone() })
+    }
+
+    /// True if the engine of [`crate::device`] computes it.
+    #[must_use]
+    pub fn is_composed(&self) -> bool {
+        self.composed
     }
 
     /// This decoder with the weights of one flat vector in the order of [`parameters`].

@@ -1,0 +1,47 @@
+//! What a device is called and what it has left.
+
+use crate::decoder::Decoder;
+use crate::ops::lanes::instruction_set;
+use candle_core::{DType, Device};
+
+/// Bytes of memory that are free on a GPU; unknown elsewhere.
+#[must_use]
+pub fn free_bytes(device: &Device) -> Option<u64> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => {
+            let (free, _) = cuda.cuda_stream().context().mem_get_info().ok()?;
+            Some(free as u64)
+        }
+        _ => None,
+    }
+}
+
+/// What computes on `device`: the GPU's name, or the CPU's vector unit.
+#[must_use]
+pub fn hardware(device: &Device) -> String {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => {
+            let name = cuda.cuda_stream().context().name();
+            name.unwrap_or_else(|_| "CUDA device".to_owned())
+        }
+        _ => instruction_set().to_owned(),
+    }
+}
+
+impl Decoder {
+    /// What fixes the rounding of results, for the record: the vector unit for the exact engine,
+    /// for the other one also the dtype of the weights.
+    #[must_use]
+    pub fn arithmetic(&self) -> String {
+        let hardware = hardware(self.device());
+        if !self.is_composed() {
+            return hardware;
+        }
+        match self.weights().embedding.dtype() {
+            DType::BF16 => format!("{hardware}, bf16"),
+            _ => format!("{hardware}, composed f32"),
+        }
+    }
+}
