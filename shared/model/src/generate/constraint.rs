@@ -40,6 +40,20 @@ impl TokenMask {
         }
     }
 
+    /// True if the set has no token.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        // Bits beyond the vocabulary do not count.
+        !(0..self.words.len()).any(|at| self.words[at] & self.valid(at) != 0)
+    }
+
+    fn valid(&self, word: usize) -> u32 {
+        match self.len - word * 32 {
+            32.. => u32::MAX,
+            rest => (1 << rest) - 1,
+        }
+    }
+
     /// True if the set has `token`.
     #[must_use]
     pub fn allows(&self, token: u32) -> bool {

@@ -1,7 +1,7 @@
 //! Texts that are being read and written, and one step of them.
 
-use super::generator::MIN_SHARED;
 use super::request::Statistics;
+use super::schedule::MIN_SHARED;
 use super::writer::Writer;
 use crate::decoder::Decoder;
 use crate::error::Result;

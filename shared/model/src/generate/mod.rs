@@ -12,6 +12,7 @@ mod generator;
 mod live;
 mod request;
 mod sampler;
+mod schedule;
 mod settings;
 mod transcript;
 mod writer;

@@ -1,6 +1,6 @@
 //! One text being written: its tokens, how the next one is chosen and when it ends.
 
-use super::constraint::TokenConstraint;
+use super::constraint::{TokenConstraint, TokenMask};
 use super::generated::{Finish, Generated};
 use super::request::{Event, Request, Ticket};
 use super::sampler::Sampler;
@@ -92,6 +92,10 @@ impl Writer {
 
     fn try_choose(&mut self, logits: &mut [f32]) -> Result<()> {
         let allowed = self.constraint.as_mut().map(|c| c.allowed()).transpose()?;
+        if allowed.as_ref().is_some_and(TokenMask::is_empty) {
+            let problem = "the constraint allows no token, and does not end the text either";
+            return Err(ModelError::Input(format!("prompt {}: {problem}", self.ticket.0)));
+        }
         let plain = self.sampler.config().log_probs.map(|n| (logits.to_vec(), n));
         let forbidden = self.forbidden();
         let Some(token) = self.sampler.draw(logits, allowed.as_ref(), &forbidden) else {

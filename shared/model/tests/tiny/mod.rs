@@ -98,7 +98,8 @@ pub(crate) fn byte_tokenizer_json() -> Value {
         }],
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true,
             "trim_offsets": true},
-        "decoder": {"type": "ByteLevel"},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true,
+            "trim_offsets": true},
         "model": {"type": "BPE", "vocab": vocabulary, "merges": MERGES},
     })
 }
