@@ -3,13 +3,17 @@
 //! It stays with the auditor; verdict and ledger rows carry its digest. Items appear by id, never by
 //! text.
 
-use seal_protocol::{AuditPurpose, Digest};
+use seal_protocol::{AuditPurpose, Decision, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{
-    GateSettings, Judged, Outcome, PairedPanel, Panel, PanelName, Ruling, StageRecord, rule_group,
+    GateSettings, Judged, Outcome, Panel, PanelName, Ruling, Stage, StageRecord, group_stages,
+    rule_group,
 };
-use crate::statistics::{Interval, bootstrap_mean, detectable_drop, wilson};
+use crate::policy::{Asked, Facts, Incomplete, Policy, PolicyInput, TIMEOUT, stage};
+use crate::statistics::detectable_drop;
+pub use crate::summary::PanelSummary;
+use crate::summary::summaries;
 
 /// `version` of this form.
 pub const ANNEX_VERSION: u32 = 1;
@@ -39,6 +43,9 @@ pub struct Annex {
     /// Smallest loss of retention that the suite would show four times in five, in shares; absent
     /// where it has too few items to show any.
     pub detectable_retention_loss: Option<f64>,
+    /// The written policy that was asked; absent where none is configured or nothing was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_bundle_digest: Option<Digest>,
     /// The items and the base's outcomes.
     pub panels: Vec<Panel>,
     /// Every candidate in the request's order.
@@ -59,28 +66,11 @@ pub struct CandidateAnnex {
     pub outcomes: Option<Vec<Vec<Outcome>>>,
     /// The same, for people.
     pub summary: Vec<PanelSummary>,
+    /// What written policy was told besides, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Facts>,
     /// Stages, decision and reasons.
     pub ruling: Ruling,
-}
-
-/// All panels of one name, pooled.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PanelSummary {
-    /// Which.
-    pub name: PanelName,
-    /// Items.
-    pub n: u64,
-    /// Share right under the base, Wilson interval.
-    pub base: Option<Interval>,
-    /// Share right under the candidate, Wilson interval.
-    pub candidate: Option<Interval>,
-    /// Answers that were empty under the candidate.
-    pub empty: u64,
-    /// Paired graded gain, bootstrap interval over items.
-    pub gain: Option<Interval>,
-    /// Paired dense gain in nats per token, bootstrap interval over items; for τ alone.
-    pub dense_gain: Option<Interval>,
 }
 
 /// A candidate before the group is ruled.
@@ -95,10 +85,12 @@ pub struct Measured {
     pub early: Vec<StageRecord>,
     /// Outcomes per panel.
     pub outcomes: Option<Vec<Vec<Outcome>>>,
+    /// What written policy is told besides.
+    pub facts: Option<Facts>,
 }
 
 /// What a group is judged under.
-pub struct Terms {
+pub struct Terms<'a> {
     /// SHA-256 of the request's signed payload.
     pub request_digest: Digest,
     /// What was asked.
@@ -111,18 +103,21 @@ pub struct Terms {
     pub settings: GateSettings,
     /// Level of this attempt.
     pub alpha: f64,
+    /// Written policy, where there is one.
+    pub policy: Option<&'a Policy>,
 }
+
+/// Another policy than the one the annex names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the written policy {0:?} is needed to judge this again")]
+pub struct PolicyNeeded(pub Option<Digest>);
 
 impl Annex {
     /// Rules a measured group and writes it all down.
-    pub fn rule(terms: Terms, panels: Vec<Panel>, candidates: Vec<Measured>) -> Self {
-        let judged: Vec<Judged<'_>> = candidates.iter().map(Measured::judged).collect();
-        let Terms { settings, purpose, alpha, .. } = &terms;
-        let rulings = rule_group(settings, *purpose, *alpha, &panels, &judged);
-        let candidates = candidates.into_iter().zip(rulings);
-        let candidates =
-            candidates.map(|(candidate, ruling)| candidate.ruled(&panels, ruling)).collect();
-        Self {
+    pub fn rule(terms: Terms<'_>, panels: Vec<Panel>, candidates: Vec<Measured>) -> Self {
+        // An evaluation is never accepted, so there is nothing to ask a policy.
+        let policy = terms.policy.filter(|_| terms.purpose != AuditPurpose::Evaluation);
+        let mut annex = Self {
             version: ANNEX_VERSION,
             request_digest: terms.request_digest,
             purpose: terms.purpose,
@@ -131,32 +126,94 @@ impl Annex {
             detectable_retention_loss: detectable(&panels, terms.alpha),
             settings: terms.settings,
             alpha: terms.alpha,
+            policy_bundle_digest: policy.map(Policy::digest),
+            candidates: candidates.into_iter().map(|measured| measured.noted(&panels)).collect(),
             panels,
-            candidates,
+        };
+        let rulings = annex.ruled(|candidate, stages| {
+            let summary = candidate.outcomes.is_some().then_some(candidate.summary.as_slice());
+            policy.map(|policy| candidate.asked(policy, stages, summary))
+        });
+        for (candidate, ruling) in annex.candidates.iter_mut().zip(rulings) {
+            candidate.ruling = ruling;
         }
+        annex
     }
 
     /// Judges the recorded measurements again; equal to the recorded rulings in an honest annex.
-    pub fn ruled_again(&self) -> Vec<Ruling> {
-        let judged = |candidate: &'_ CandidateAnnex| {
-            let early = candidate.ruling.stages.len().min(EARLY_STAGES);
-            (candidate.ruling.stages[..early].to_vec(), candidate.outcomes.clone())
-        };
-        let parts: Vec<_> = self.candidates.iter().map(judged).collect();
-        let judged: Vec<Judged<'_>> = parts
-            .iter()
-            .map(|(early, outcomes)| Judged { early, outcomes: outcomes.as_deref() })
-            .collect();
-        rule_group(&self.settings, self.purpose, self.alpha, &self.panels, &judged)
+    ///
+    /// # Errors
+    /// Without the written policy that the annex names, or with another one.
+    pub fn ruled_again(&self, policy: Option<&Policy>) -> Result<Vec<Ruling>, PolicyNeeded> {
+        if policy.map(Policy::digest) != self.policy_bundle_digest {
+            return Err(PolicyNeeded(self.policy_bundle_digest));
+        }
+        Ok(self.ruled(|candidate, stages| {
+            // A lack of time is the machine's and cannot be derived again; it only ever refuses.
+            let recorded = candidate.ruling.stages.last().filter(|record| timed_out(record));
+            policy.map(|policy| match recorded {
+                Some(record) => record.clone(),
+                None => candidate.asked(policy, stages, self.summarised(candidate).as_deref()),
+            })
+        }))
+    }
+
+    /// A candidate's summary, from its outcomes.
+    fn summarised(&self, candidate: &CandidateAnnex) -> Option<Vec<PanelSummary>> {
+        candidate.outcomes.as_deref().map(|outcomes| summaries(&self.panels, outcomes))
+    }
+
+    /// The input of one candidate, as its policy was asked: for stock `opa`, and for other policies.
+    ///
+    /// # Errors
+    /// What was not measured. `None` where no policy was asked.
+    pub fn policy_input(
+        &self,
+        candidate: &CandidateAnnex,
+    ) -> Option<Result<PolicyInput, Incomplete>> {
+        let (facts, summary) = (candidate.facts.clone()?, self.summarised(candidate));
+        Some(PolicyInput::new(facts, &candidate.ruling.stages, &summary.unwrap_or_default()))
+    }
+
+    /// Rulings from early stages, outcomes and what written policy says.
+    fn ruled(
+        &self,
+        written: impl Fn(&CandidateAnnex, &[StageRecord]) -> Option<StageRecord>,
+    ) -> Vec<Ruling> {
+        let judged: Vec<Judged<'_>> = self.candidates.iter().map(CandidateAnnex::judged).collect();
+        let Self { settings, purpose, alpha, panels, .. } = self;
+        let mut stages = group_stages(settings, *purpose, *alpha, panels, &judged);
+        for (candidate, stages) in self.candidates.iter().zip(&mut stages) {
+            let said = written(candidate, stages);
+            stages.extend(said);
+        }
+        rule_group(settings, *purpose, panels, &judged, stages)
+    }
+}
+
+fn timed_out(record: &StageRecord) -> bool {
+    record.stage == Stage::Policy && record.reasons.iter().any(|reason| reason == TIMEOUT)
+}
+
+impl CandidateAnnex {
+    fn judged(&self) -> Judged<'_> {
+        let early = self.ruling.stages.len().min(EARLY_STAGES);
+        Judged { early: &self.ruling.stages[..early], outcomes: self.outcomes.as_deref() }
+    }
+
+    fn asked(
+        &self,
+        policy: &Policy,
+        stages: &[StageRecord],
+        summary: Option<&[PanelSummary]>,
+    ) -> StageRecord {
+        stage(policy, &Asked { stages, facts: self.facts.as_ref(), summary })
     }
 }
 
 impl Measured {
-    fn judged(&self) -> Judged<'_> {
-        Judged { early: &self.early, outcomes: self.outcomes.as_deref() }
-    }
-
-    fn ruled(self, panels: &[Panel], ruling: Ruling) -> CandidateAnnex {
+    /// Written down, before anything but the early stages is ruled.
+    fn noted(self, panels: &[Panel]) -> CandidateAnnex {
         let summary = self.outcomes.as_deref().map(|outcomes| summaries(panels, outcomes));
         CandidateAnnex {
             context_digests: self.context_digests,
@@ -164,7 +221,8 @@ impl Measured {
             adapter_digest: self.adapter_digest,
             outcomes: self.outcomes,
             summary: summary.unwrap_or_default(),
-            ruling,
+            facts: self.facts,
+            ruling: Ruling { stages: self.early, decision: Decision::Reject, reasons: Vec::new() },
         }
     }
 }
@@ -172,51 +230,4 @@ impl Measured {
 fn detectable(panels: &[Panel], alpha: f64) -> Option<f64> {
     let retention = panels.iter().find(|panel| panel.name == PanelName::Retention)?;
     detectable_drop(retention.items.len() as u64, alpha, POWER)
-}
-
-const NAMES: [PanelName; 5] = [
-    PanelName::TauReward,
-    PanelName::TauConfirmation,
-    PanelName::ProtectedOwn,
-    PanelName::Retention,
-    PanelName::ProtectedOthers,
-];
-
-fn summaries(panels: &[Panel], outcomes: &[Vec<Outcome>]) -> Vec<PanelSummary> {
-    let paired: Vec<PairedPanel<'_>> = panels
-        .iter()
-        .zip(outcomes)
-        .map(|(panel, candidate)| PairedPanel { panel, candidate })
-        .collect();
-    NAMES.into_iter().filter_map(|name| summary(name, &paired)).collect()
-}
-
-fn summary(name: PanelName, panels: &[PairedPanel<'_>]) -> Option<PanelSummary> {
-    let named: Vec<_> = panels.iter().filter(|panel| panel.panel.name == name).copied().collect();
-    let base: Vec<Outcome> = named.iter().flat_map(|panel| panel.panel.base.clone()).collect();
-    let candidate: Vec<Outcome> = named.iter().flat_map(|panel| panel.candidate.to_vec()).collect();
-    if candidate.is_empty() || candidate.len() != base.len() {
-        return None;
-    }
-    let graded: Vec<f64> = named.iter().flat_map(PairedPanel::pairs).map(gain).collect();
-    let is_tau = matches!(name, PanelName::TauReward | PanelName::TauConfirmation);
-    let dense: Option<Vec<Vec<f64>>> = named.iter().map(PairedPanel::dense_gains).collect();
-    Some(PanelSummary {
-        name,
-        n: candidate.len() as u64,
-        base: interval(&base),
-        candidate: interval(&candidate),
-        empty: candidate.iter().filter(|outcome| outcome.empty).count() as u64,
-        gain: bootstrap_mean(&graded, 0),
-        dense_gain: dense.filter(|_| is_tau).and_then(|gains| bootstrap_mean(&gains.concat(), 0)),
-    })
-}
-
-fn gain(pair: crate::statistics::PairedOutcome) -> f64 {
-    f64::from(u8::from(pair.candidate)) - f64::from(u8::from(pair.base))
-}
-
-fn interval(outcomes: &[Outcome]) -> Option<Interval> {
-    let right = outcomes.iter().filter(|outcome| outcome.exact).count();
-    wilson(right as u64, outcomes.len() as u64)
 }

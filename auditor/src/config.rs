@@ -1,6 +1,7 @@
 //! `auditor.toml`. Relative paths are taken from the file's own folder.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use seal_protocol::Digest;
 use seal_service::config::ConfigError;
@@ -44,6 +45,9 @@ pub struct AuditorConfig {
     /// Levels and limits of the gate, and the selection rule.
     #[serde(default)]
     pub gate: GateSettings,
+    /// Written policy, asked after the gate; absent: none is.
+    #[serde(default)]
+    pub policy: Option<PolicyConfig>,
     /// What the kernel enforces on this process.
     pub confinement: ConfinementConfig,
 }
@@ -65,6 +69,30 @@ pub struct VaultConfig {
     pub retention_items_per_edit: usize,
     /// The same for the refusal suite.
     pub refusal_items_per_edit: usize,
+}
+
+/// `[policy]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// Folder of Rego files, tests among them.
+    pub bundle: PathBuf,
+    /// Longest time for one decision, in milliseconds; a decision takes a few. What takes longer is
+    /// refused.
+    #[serde(default = "default_policy_limit_ms")]
+    pub time_limit_ms: u64,
+}
+
+impl PolicyConfig {
+    /// Longest time for one decision.
+    pub fn time_limit(&self) -> Duration {
+        Duration::from_millis(self.time_limit_ms)
+    }
+}
+
+/// A decision takes a few milliseconds; a machine under load may take a hundred times that.
+const fn default_policy_limit_ms() -> u64 {
+    2_000
 }
 
 /// `[confinement]`.
@@ -115,7 +143,8 @@ impl AuditorConfig {
             &mut self.vault.rules,
             &mut self.confinement.decoy_dir,
         ];
-        let paths = own.into_iter().chain(&mut self.confinement.must_not_read);
+        let bundle = self.policy.as_mut().map(|policy| &mut policy.bundle);
+        let paths = own.into_iter().chain(bundle).chain(&mut self.confinement.must_not_read);
         paths.for_each(|path| *path = folder.join(&path));
         let endpoints = std::iter::once(&mut self.endpoint);
         for endpoint in endpoints.chain(&mut self.confinement.must_not_connect) {

@@ -59,8 +59,9 @@ fn serve(config: AuditorConfig, secrets: Secrets) -> ExitCode {
 fn plan(config: &AuditorConfig) -> ConfinementPlan {
     let vault = &config.vault;
     let read = [&config.base_model, &vault.tau, &vault.retention, &vault.refusals, &vault.rules];
+    let bundle = config.policy.as_ref().map(|policy| policy.bundle.clone());
     ConfinementPlan {
-        read: read.map(Clone::clone).to_vec(),
+        read: read.into_iter().cloned().chain(bundle).collect(),
         write: vec![config.state.clone()],
         profile: config.confinement.profile,
         decoy_dir: config.confinement.decoy_dir.clone(),

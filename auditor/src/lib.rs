@@ -18,10 +18,12 @@ pub mod ledger;
 pub mod measure;
 pub mod model;
 pub mod offline;
+pub mod policy;
 pub mod rules;
 pub mod selection;
 mod start;
 pub mod statistics;
+pub mod summary;
 pub mod vault;
 
 #[cfg(test)]

@@ -16,9 +16,10 @@ use serde::Serialize;
 use crate::audit::{Auditor, BaseCache, Identity, Parts};
 use crate::config::AuditorConfig;
 use crate::gate::GateSettings;
-use crate::ledger::{Ledger, LedgerKey};
+use crate::ledger::{Artefact, ArtefactKind, InForce, Ledger, LedgerKey};
 use crate::measure::Measurer;
 use crate::model::{ModelMeasurer, QUESTION};
+use crate::policy::{Bundle, Policy};
 use crate::rules::Rules;
 use crate::vault::{Vault, VaultFiles};
 
@@ -69,14 +70,22 @@ fn key_of(
     Ok(key)
 }
 
-/// Everything that decides, by one digest: two auditors with the same policy agree on it.
+/// Everything that decides, by one digest: two auditors with the same settings agree on it.
 #[derive(Serialize)]
-struct Policy<'a> {
+struct Deciding<'a> {
     gate: &'a GateSettings,
     prompt: &'a str,
     rules_sha256: Digest,
     retention_items_per_edit: usize,
     refusal_items_per_edit: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<WrittenPolicy>,
+}
+
+#[derive(Serialize)]
+struct WrittenPolicy {
+    bundle_digest: Digest,
+    time_limit_ms: u64,
 }
 
 /// Builds the auditor inside the confined process.
@@ -91,12 +100,14 @@ pub(crate) fn auditor(
     let vault = Vault::open(&vault_files(&config), commitment)?;
     let (rules, rules_sha256) = rules(&config.vault.rules, &vault)?;
     let measurer = measurer(&config, &vault)?;
-    let policy_digest = digest_of(&Policy {
+    let policy = policy(&config)?;
+    let policy_digest = digest_of(&Deciding {
         gate: &settings,
         prompt: &config.prompt,
         rules_sha256,
         retention_items_per_edit: config.vault.retention_items_per_edit,
         refusal_items_per_edit: config.vault.refusal_items_per_edit,
+        policy: written(&config, policy.as_ref()),
     })?;
     let evaluator =
         Evaluator { version: context.version.to_owned(), binary_digest: context.binary_digest };
@@ -110,14 +121,16 @@ pub(crate) fn auditor(
     let scope =
         digest_of(&(measurer.base_model_digest(), measurer.tokenizer_digest(), &config.prompt))?;
     let signer = LedgerKey { key: secrets.ledger_key, origin: config.ledger_origin };
-    let genesis = genesis(&secrets.root, measurer.base_model_digest(), policy_digest);
+    let in_force =
+        in_force(&secrets.root, measurer.base_model_digest(), policy_digest, policy.as_ref())?;
     Ok(Auditor::new(Parts {
-        ledger: Ledger::open(&config.state, signer, &secrets.root, genesis, now)?,
+        ledger: Ledger::open(&config.state, signer, &secrets.root, in_force, now)?,
         identity: Identity {
             key: secrets.key,
             evaluator,
             enforcement: context.enforcement.clone(),
             policy_digest,
+            policy_bundle_digest: policy.as_ref().map(Policy::digest),
             trust_root_version: secrets.root.root().version,
             verdict_ttl_s: config.verdict_ttl_s,
         },
@@ -125,6 +138,7 @@ pub(crate) fn auditor(
         vault,
         rules,
         settings,
+        policy,
         retention_items: config.vault.retention_items_per_edit,
         refusal_items: config.vault.refusal_items_per_edit,
         cache: BaseCache::open(&config.state.join(CACHE), commitment, scope)?,
@@ -135,13 +149,47 @@ pub(crate) fn auditor(
     }))
 }
 
-fn genesis(root: &TrustedRoot, base_model_digest: Digest, policy_digest: Digest) -> LedgerEvent {
-    LedgerEvent::Genesis {
-        trust_root_digest: root.digest(),
-        trust_root_version: root.root().version,
-        base_model_digest,
-        policy_digest,
-    }
+/// Compiles the written policy and runs its tests.
+fn policy(config: &AuditorConfig) -> Result<Option<Policy>> {
+    let Some(settings) = &config.policy else { return Ok(None) };
+    let named = || format!("the written policy `{}`", settings.bundle.display());
+    ensure!(settings.time_limit_ms > 0, "[policy] time_limit_ms must be at least 1");
+    let bundle = Bundle::read(&settings.bundle)?;
+    let policy = Policy::new(bundle, settings.time_limit()).with_context(named)?;
+    tracing::info!(
+        policy.bundle_digest = %policy.digest(),
+        policy.tests = policy.tests(),
+        "the written policy passed its own tests"
+    );
+    Ok(Some(policy))
+}
+
+fn written(config: &AuditorConfig, policy: Option<&Policy>) -> Option<WrittenPolicy> {
+    let settings = config.policy.as_ref()?;
+    let bundle_digest = policy?.digest();
+    Some(WrittenPolicy { bundle_digest, time_limit_ms: settings.time_limit_ms })
+}
+
+fn in_force(
+    root: &TrustedRoot,
+    base_model_digest: Digest,
+    policy_digest: Digest,
+    policy: Option<&Policy>,
+) -> Result<InForce> {
+    let bundle = |policy: &Policy| -> Result<Artefact> {
+        let (kind, digest) = (ArtefactKind::Policy, policy.digest());
+        Ok(Artefact { kind, digest, body: policy.bundle().to_bytes()? })
+    };
+    Ok(InForce {
+        event: LedgerEvent::Genesis {
+            trust_root_digest: root.digest(),
+            trust_root_version: root.root().version,
+            base_model_digest,
+            policy_digest,
+            policy_bundle_digest: policy.map(Policy::digest),
+        },
+        artefacts: policy.map(bundle).transpose()?.into_iter().collect(),
+    })
 }
 
 fn vault_files(config: &AuditorConfig) -> VaultFiles {

@@ -19,8 +19,9 @@ use seal_trust::{
 use crate::audit::{AuditError, Auditor, BaseCache, Identity, Parts};
 use crate::gate::{GateSettings, Outcome};
 use crate::items::{Item, ItemKind};
-use crate::ledger::{Ledger, LedgerKey};
+use crate::ledger::{Artefact, ArtefactKind, InForce, Ledger, LedgerKey};
 use crate::measure::{MeasureError, Measurer, Wanted};
+use crate::policy::Policy;
 use crate::rules::{Limits as TextLimits, Rules, RulesFile};
 use crate::vault::{Tau, Vault, VaultFiles};
 
@@ -131,6 +132,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<FixedClock>,
     pub(crate) base_asked: Arc<std::sync::atomic::AtomicUsize>,
     pub(crate) settings: GateSettings,
+    pub(crate) policy: Option<Policy>,
     next_nonce: std::cell::Cell<u8>,
 }
 
@@ -167,6 +169,7 @@ impl World {
             clock: Arc::new(FixedClock::at(NOW)),
             base_asked: Arc::default(),
             settings: GateSettings::default(),
+            policy: None,
             next_nonce: std::cell::Cell::new(0),
         }
     }
@@ -193,14 +196,21 @@ impl World {
 
     pub(crate) fn ledger(&self) -> Ledger {
         std::fs::create_dir_all(self.state()).unwrap();
-        let genesis = LedgerEvent::Genesis {
+        let event = LedgerEvent::Genesis {
             trust_root_digest: self.root.digest(),
             trust_root_version: 1,
             base_model_digest: BASE,
             policy_digest: Digest::from_bytes([6; 32]),
+            policy_bundle_digest: self.policy.as_ref().map(Policy::digest),
         };
+        let kept = |policy: &Policy| Artefact {
+            kind: ArtefactKind::Policy,
+            digest: policy.digest(),
+            body: policy.bundle().to_bytes().unwrap(),
+        };
+        let artefacts = self.policy.iter().map(kept).collect();
         let signer = LedgerKey { key: SigningKey::from_seed([5; 32]), origin: ORIGIN.to_owned() };
-        Ledger::open(&self.state(), signer, &self.root, genesis, NOW).unwrap()
+        Ledger::open(&self.state(), signer, &self.root, InForce { event, artefacts }, NOW).unwrap()
     }
 
     /// Opens the auditor over the state folder, as a start of the process does.
@@ -213,6 +223,7 @@ impl World {
             rules: self.rules(&vault),
             vault,
             settings: self.settings.clone(),
+            policy: self.policy.clone(),
             retention_items: 20,
             refusal_items: 20,
             ledger,
@@ -237,6 +248,7 @@ impl World {
                 seccomp: true,
             },
             policy_digest: Digest::from_bytes([6; 32]),
+            policy_bundle_digest: self.policy.as_ref().map(Policy::digest),
             trust_root_version: 1,
             verdict_ttl_s: 1000,
         }

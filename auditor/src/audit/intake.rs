@@ -20,12 +20,16 @@ pub(super) struct Intake {
     pub(super) digest: Digest,
     pub(super) request: AuditRequest,
     pub(super) envelope: Envelope,
+    /// When it was taken in.
+    pub(super) at: UnixSeconds,
     /// By edit digest. An edit that did not verify is not here.
     pub(super) edits: BTreeMap<Digest, VerifiedEdit>,
 }
 
 pub(super) struct VerifiedEdit {
     pub(super) edit: SelfEdit,
+    /// The teacher key that signed it.
+    pub(super) keyid: String,
     pub(super) envelope: Envelope,
 }
 
@@ -47,6 +51,7 @@ impl Intake {
             digest: verified.payload_digest,
             request,
             envelope: submission.request,
+            at: now,
             edits: edits.filter(|(digest, _)| named.contains(digest)).collect(),
         })
     }
@@ -67,9 +72,10 @@ fn verified_edit(
     envelope: Envelope,
     now: UnixSeconds,
 ) -> Option<(Digest, VerifiedEdit)> {
-    let edit = root.verify::<SelfEdit>(&envelope, now).ok()?.statement.predicate;
+    let verified = root.verify::<SelfEdit>(&envelope, now).ok()?;
+    let (edit, keyid) = (verified.statement.predicate, verified.keyid);
     let digest = digest_of(&edit).ok()?;
-    Some((digest, VerifiedEdit { edit, envelope }))
+    Some((digest, VerifiedEdit { edit, keyid, envelope }))
 }
 
 fn check(request: &AuditRequest) -> Result<(), AuditError> {

@@ -8,6 +8,7 @@
 mod adapters;
 mod base_cache;
 mod error;
+mod facts;
 mod intake;
 mod panels;
 mod provenance;
@@ -32,6 +33,7 @@ use crate::annex::{Annex, Measured, Terms};
 use crate::gate::{GateSettings, Panel, Stage, StageRecord};
 use crate::ledger::{Head, Ledger, LedgerError, NewGroup};
 use crate::measure::Measurer;
+use crate::policy::{AttemptFacts, Facts, Policy};
 use crate::rules::Rules;
 use crate::vault::Vault;
 
@@ -47,6 +49,8 @@ pub struct Parts<M> {
     pub rules: Rules,
     /// Levels and limits.
     pub settings: GateSettings,
+    /// Written policy, where there is one.
+    pub policy: Option<Policy>,
     /// Items of the retention suite an edit is measured on.
     pub retention_items: usize,
     /// Items of the refusal suite an edit is measured on.
@@ -115,7 +119,7 @@ impl<M: Measurer> Auditor<M> {
                 vec![bytes, self.provenance(intake, candidate), self.text(intake, candidate)];
             let sound = early[..2].iter().all(StageRecord::passed);
             loaded.extend(adapter.filter(|_| sound).map(|adapter| (measured.len(), adapter)));
-            measured.push(unmeasured(candidate, early));
+            measured.push(self.unmeasured(intake, candidate, early));
         }
         if loaded.is_empty() {
             return Ok((Vec::new(), measured));
@@ -159,7 +163,7 @@ impl<M: Measurer> Auditor<M> {
         intake.contexts().iter().map(attempts).max().unwrap_or(0)
     }
 
-    fn terms(&self, intake: &Intake) -> Terms {
+    fn terms(&self, intake: &Intake) -> Terms<'_> {
         let settings = self.parts.settings.clone();
         Terms {
             request_digest: intake.digest,
@@ -168,7 +172,37 @@ impl<M: Measurer> Auditor<M> {
             base_model_digest: self.parts.measurer.base_model_digest(),
             alpha: settings.alpha_of_attempt(self.earlier_attempts(intake)),
             settings,
+            policy: self.parts.policy.as_ref(),
         }
+    }
+
+    fn unmeasured(
+        &self,
+        intake: &Intake,
+        candidate: &Candidate,
+        early: Vec<StageRecord>,
+    ) -> Measured {
+        Measured {
+            context_digests: candidate.context_digests.clone(),
+            edit_digests: candidate.edit_digests.clone(),
+            adapter_digest: candidate.adapter_digest(),
+            early,
+            outcomes: None,
+            facts: self.facts(intake, candidate),
+        }
+    }
+
+    /// What written policy is told besides the measurements; nothing where there is none.
+    fn facts(&self, intake: &Intake, candidate: &Candidate) -> Option<Facts> {
+        self.parts.policy.as_ref()?;
+        let earlier = self.earlier_attempts(intake);
+        let attempts = AttemptFacts {
+            earlier,
+            budget: self.parts.root.root().limits.tau_query_budget,
+            group: u32::try_from(intake.request.candidates.len()).unwrap_or(u32::MAX),
+            alpha: self.parts.settings.alpha_of_attempt(earlier),
+        };
+        facts::of(intake, candidate, attempts, &self.parts.identity)
     }
 
     fn recorded(
@@ -201,16 +235,6 @@ impl<M: Measurer> Auditor<M> {
         tensors
             .filter(|digest| !self.parts.ledger.keeps(digest))
             .for_each(|digest| self.adapters.forget(&digest));
-    }
-}
-
-fn unmeasured(candidate: &Candidate, early: Vec<StageRecord>) -> Measured {
-    Measured {
-        context_digests: candidate.context_digests.clone(),
-        edit_digests: candidate.edit_digests.clone(),
-        adapter_digest: candidate.adapter_digest(),
-        early,
-        outcomes: None,
     }
 }
 

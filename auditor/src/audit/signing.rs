@@ -19,6 +19,8 @@ pub struct Identity {
     pub enforcement: Enforcement,
     /// Digest of settings, selection rule and text rules.
     pub policy_digest: Digest,
+    /// Digest of the written policy's bundle, where there is one.
+    pub policy_bundle_digest: Option<Digest>,
     /// Version of the trust root in force.
     pub trust_root_version: u64,
     /// Life of a verdict, in seconds.
@@ -72,6 +74,7 @@ impl Identity {
             tokenizer_digest: candidate.tokenizer_digest,
             parent_adapter_digest: candidate.parent_adapter_digest,
             policy_digest: self.policy_digest,
+            policy_bundle_digest: self.policy_bundle_digest,
             tau_commitment: measurement.tau_commitment,
             suites: measurement.suites,
             evaluator: self.evaluator.clone(),

@@ -31,18 +31,26 @@ pub struct Ruling {
     pub reasons: Vec<String>,
 }
 
-/// Judges every candidate of a group and selects. At most one is accepted.
-pub fn rule_group(
+/// Every stage of every candidate of a group, but for written policy.
+pub fn group_stages(
     settings: &GateSettings,
     purpose: AuditPurpose,
     alpha: f64,
     panels: &[Panel],
     candidates: &[Judged<'_>],
+) -> Vec<Vec<StageRecord>> {
+    let each = candidates.iter();
+    each.map(|candidate| stages(settings, purpose, alpha, panels, candidate)).collect()
+}
+
+/// Selects from a group whose stages are complete. At most one candidate is accepted.
+pub fn rule_group(
+    settings: &GateSettings,
+    purpose: AuditPurpose,
+    panels: &[Panel],
+    candidates: &[Judged<'_>],
+    stages: Vec<Vec<StageRecord>>,
 ) -> Vec<Ruling> {
-    let stages: Vec<Vec<StageRecord>> = candidates
-        .iter()
-        .map(|candidate| stages(settings, purpose, alpha, panels, candidate))
-        .collect();
     let winner = match (purpose, settings.selection) {
         (AuditPurpose::Evaluation, _) => None,
         (AuditPurpose::Edit, Selection::Paper) => paper_winner(panels, candidates, &stages),
@@ -99,9 +107,12 @@ fn ruling(purpose: AuditPurpose, gated: bool, won: bool, stages: Vec<StageRecord
     Ruling { stages, decision, reasons }
 }
 
-/// The bytes are what they claim to be and were measured: binding under every selection rule.
+/// The bytes are what they claim to be and were measured, and no written policy forbids them:
+/// binding under every selection rule.
 fn is_sound(stages: &[StageRecord]) -> bool {
-    let binding = |stage: &StageRecord| matches!(stage.stage, Stage::Bytes | Stage::Provenance);
+    let binding = |stage: &StageRecord| {
+        matches!(stage.stage, Stage::Bytes | Stage::Provenance | Stage::Policy)
+    };
     let measured = !stages.iter().any(|stage| stage.outcome == super::StageOutcome::NotRun);
     measured && stages.iter().filter(|stage| binding(stage)).all(StageRecord::passed)
 }

@@ -13,7 +13,7 @@ mod settings;
 mod stage;
 mod tau;
 
-pub use group::{Judged, Ruling, rule_group};
+pub use group::{Judged, Ruling, group_stages, rule_group};
 pub use measurement::{Outcome, PairedPanel, Panel, PanelName, share};
 pub use settings::{EditGate, Evidence, GateSettings, PromotionGate, ProtectedGate};
 pub use stage::{Stage, StageOutcome, StageRecord};

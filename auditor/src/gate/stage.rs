@@ -18,6 +18,8 @@ pub enum Stage {
     Retention,
     /// What must be refused is refused.
     Protected,
+    /// The organisation's written policy, where there is one.
+    Policy,
 }
 
 /// What came of a stage.

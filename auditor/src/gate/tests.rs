@@ -61,7 +61,19 @@ fn rule(
     let candidates: Vec<_> =
         owned.iter().map(|outcomes| Judged { early: &early, outcomes: Some(outcomes) }).collect();
     let settings = GateSettings { selection, ..GateSettings::default() };
-    rule_group(&settings, purpose, ALPHA, panels, &candidates)
+    judge(&settings, purpose, ALPHA, panels, &candidates)
+}
+
+/// A group without written policy.
+fn judge(
+    settings: &GateSettings,
+    purpose: AuditPurpose,
+    alpha: f64,
+    panels: &[Panel],
+    candidates: &[Judged<'_>],
+) -> Vec<Ruling> {
+    let stages = group_stages(settings, purpose, alpha, panels, candidates);
+    rule_group(settings, purpose, panels, candidates, stages)
 }
 
 /// The only place that knows how one edit is judged.
@@ -150,8 +162,7 @@ fn a_candidate_that_was_not_measured_is_refused_under_both_rules() {
     for selection in [Selection::Strict, Selection::Paper] {
         for purpose in [AuditPurpose::Edit, AuditPurpose::Promotion, AuditPurpose::Evaluation] {
             let settings = GateSettings { selection, ..GateSettings::default() };
-            let ruling =
-                rule_group(&settings, purpose, ALPHA, &edit_panels(), &candidates).remove(0);
+            let ruling = judge(&settings, purpose, ALPHA, &edit_panels(), &candidates).remove(0);
             assert_eq!(ruling.decision, Decision::Reject);
             assert_eq!(ruling.reasons, ["bytes.digest"]);
         }
@@ -279,7 +290,7 @@ fn is_accepted(alpha: f64, candidate: &[Vec<Outcome>]) -> bool {
     let early = early();
     let candidates = [Judged { early: &early, outcomes: Some(candidate) }];
     let settings = GateSettings::default();
-    let rulings = rule_group(&settings, AuditPurpose::Edit, alpha, &edit_panels(), &candidates);
+    let rulings = judge(&settings, AuditPurpose::Edit, alpha, &edit_panels(), &candidates);
     rulings[0].decision == Decision::Accept
 }
 

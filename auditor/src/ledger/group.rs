@@ -25,6 +25,14 @@ pub struct NewGroup {
     pub artefacts: Vec<Artefact>,
 }
 
+/// What the ledger is about from here on, and the files that go with it.
+pub struct InForce {
+    /// The row.
+    pub event: LedgerEvent,
+    /// Files that the row names.
+    pub artefacts: Vec<Artefact>,
+}
+
 /// A file kept beside the ledger, named by a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artefact {
@@ -47,11 +55,14 @@ pub enum ArtefactKind {
     Edit,
     /// Annexes by digest of their bytes.
     Annex,
+    /// Bundles of written policy by digest of their bytes.
+    Policy,
 }
 
 impl ArtefactKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Verdict, Self::Request, Self::Edit, Self::Annex];
+    pub const ALL: [Self; 5] =
+        [Self::Verdict, Self::Request, Self::Edit, Self::Annex, Self::Policy];
 
     /// Folder inside the state, and name in the database.
     pub const fn folder(self) -> &'static str {
@@ -60,6 +71,7 @@ impl ArtefactKind {
             Self::Request => "requests",
             Self::Edit => "edits",
             Self::Annex => "annexes",
+            Self::Policy => "policies",
         }
     }
 }

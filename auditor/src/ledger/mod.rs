@@ -18,7 +18,7 @@ mod view;
 mod writing;
 
 pub use error::LedgerError;
-pub use group::{Artefact, ArtefactKind, Head, NewGroup};
+pub use group::{Artefact, ArtefactKind, Head, InForce, NewGroup};
 pub use store::{Ledger, LedgerKey};
 pub use view::{CHECKPOINT_FILE, LEDGER_FILE, file_of};
 

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use seal_protocol::{AuditPurpose, Audited, Digest, LedgerEvent, UnixSeconds};
+use seal_protocol::{AuditPurpose, Audited, Digest, UnixSeconds};
 use seal_service::store::open_sqlite;
 use seal_trust::{SigningKey, TrustedRoot, envelope_to_bytes, merkle};
 
 use super::known::Known;
 use super::{
-    ArtefactKind, Head, LEDGER_FILE, LedgerError, NewGroup, opening, schema, view, writing,
+    ArtefactKind, Head, InForce, LEDGER_FILE, LedgerError, NewGroup, opening, schema, view, writing,
 };
 
 /// Who signs checkpoints, under which name.
@@ -31,7 +31,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Opens the ledger in `state`, checks every row against the last checkpoint, writes files that a
-    /// crash left out, and adds a genesis row if what is in force changed.
+    /// crash left out, and adds a row if what is in force changed.
     ///
     /// # Errors
     /// Damage of any kind; a full disk.
@@ -39,7 +39,7 @@ impl Ledger {
         state: &Path,
         signer: LedgerKey,
         root: &TrustedRoot,
-        genesis: LedgerEvent,
+        in_force: InForce,
         now: UnixSeconds,
     ) -> Result<Self, LedgerError> {
         view::folders(state)?;
@@ -50,17 +50,17 @@ impl Ledger {
         view::catch_up(state, &db)?;
         let (state, skew_s) = (state.to_owned(), root.root().limits.max_clock_skew_s);
         let mut ledger = Self { db, state, signer, known, skew_s };
-        ledger.put_in_force(genesis, now)?;
+        ledger.put_in_force(in_force, now)?;
         Ok(ledger)
     }
 
-    fn put_in_force(&mut self, genesis: LedgerEvent, now: UnixSeconds) -> Result<(), LedgerError> {
-        if self.known.in_force.as_ref() == Some(&genesis) {
+    fn put_in_force(&mut self, in_force: InForce, now: UnixSeconds) -> Result<(), LedgerError> {
+        if self.known.in_force.as_ref() == Some(&in_force.event) {
             let note = opening::last_note(&self.db)?.unwrap_or_default();
             return Ok(view::write_checkpoint(&self.state, &note)?);
         }
-        let group =
-            |_: Head| Ok(NewGroup { rows: vec![genesis], verdict: None, artefacts: Vec::new() });
+        let InForce { event, artefacts } = in_force;
+        let group = |_: Head| Ok(NewGroup { rows: vec![event], verdict: None, artefacts });
         self.commit(None, now, group).map(drop)
     }
 

@@ -41,7 +41,7 @@ fn check(
 ) -> Result<(), Finding> {
     let refuse = |what: String| Finding::new(path, what);
     let found = match kind {
-        ArtefactKind::Annex => sha256(bytes),
+        ArtefactKind::Annex | ArtefactKind::Policy => sha256(bytes),
         ArtefactKind::Request => {
             let verified = root.verify::<AuditRequest>(&envelope(path, bytes)?, now);
             verified.map_err(|error| refuse(error.to_string()))?.payload_digest
@@ -80,6 +80,9 @@ fn refuse_strangers(state: &Path, kind: ArtefactKind, database: &Database) -> Re
     let known: BTreeSet<String> =
         verdicts.chain(others).map(|digest| format!("{digest}.json")).collect();
     let folder = state.join(kind.folder());
+    if known.is_empty() && !folder.exists() {
+        return Ok(());
+    }
     let listed = std::fs::read_dir(&folder)
         .map_err(|error| Finding::new(&folder, format!("it cannot be read: {error}")))?;
     for entry in listed {

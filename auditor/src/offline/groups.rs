@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use seal_protocol::{Attempt, AuditRequest, Audited, Candidate, Digest, LedgerEvent, Statement};
+use seal_protocol::{
+    Attempt, AuditPurpose, AuditRequest, Audited, Candidate, Digest, LedgerEvent, Statement,
+};
 use seal_trust::{canonical_json, payload_bytes};
 
 use super::database::{Database, StoredReply};
+use super::policies::Policies;
 use super::rows::LedgerRows;
+use super::verdicts::in_force;
 use super::{Annex, Finding, annex, envelope};
 use crate::ledger::{ArtefactKind, file_of};
 
@@ -19,11 +23,14 @@ pub(super) fn verify(
     database: &Database,
     ledger: &LedgerRows,
 ) -> Result<(), Finding> {
-    let groups = by_request(ledger);
+    let (groups, policies) = (by_request(ledger), Policies::read(state, database)?);
     for (request_digest, attempts) in &groups {
         let request = request(state, database, request_digest)?;
         check_request(database, &request, attempts)?;
-        check_annex(state, database, request_digest, attempts)?;
+        let annex = check_annex(state, database, request_digest, attempts)?;
+        let path = file_of(state, ArtefactKind::Annex, &attempts[0].1.metrics_annex_digest);
+        check_policy(&path, &annex, ledger, attempts[0].0)?;
+        check_rulings(&path, &annex, &policies)?;
         attempts.iter().try_for_each(|(index, attempt)| check_edits(database, *index, attempt))?;
     }
     if groups.len() != database.inbox.len() {
@@ -89,27 +96,44 @@ fn check_annex(
     database: &Database,
     request: &Digest,
     attempts: &Attempts<'_>,
-) -> Result<(), Finding> {
+) -> Result<Annex, Finding> {
     let digest = attempts[0].1.metrics_annex_digest;
     let path = file_of(state, ArtefactKind::Annex, &digest);
     let annex = annex(state, &digest)?;
     if annex.request_digest != *request || annex.candidates.len() != attempts.len() {
         return Err(Finding::new(path, "it is about another request"));
     }
-    check_rulings(&path, &annex)?;
     for ((index, attempt), candidate) in attempts.iter().zip(&annex.candidates) {
         let (ruling, same_annex) = (&candidate.ruling, attempt.metrics_annex_digest == digest);
         if !same_annex || ruling.decision != attempt.decision || ruling.reasons != attempt.reasons {
             return Err(Finding::new(database.row_name(*index), "its annex says something else"));
         }
     }
-    Ok(())
+    Ok(annex)
 }
 
-/// The decisions follow from the measurements.
-fn check_rulings(path: &Path, annex: &Annex) -> Result<(), Finding> {
+/// The written policy that was asked is the one that was in force.
+fn check_policy(
+    path: &Path,
+    annex: &Annex,
+    ledger: &LedgerRows,
+    place: usize,
+) -> Result<(), Finding> {
+    let (_, _, bundle) = in_force(ledger, place)
+        .ok_or_else(|| Finding::new(path, "no row says what was in force"))?;
+    let asked = bundle.filter(|_| annex.purpose != AuditPurpose::Evaluation);
+    match annex.policy_bundle_digest == asked {
+        true => Ok(()),
+        false => Err(Finding::new(path, "another written policy was in force")),
+    }
+}
+
+/// The decisions follow from the measurements and the written policy.
+fn check_rulings(path: &Path, annex: &Annex, policies: &Policies) -> Result<(), Finding> {
+    let policy = policies.get(annex.policy_bundle_digest);
+    let again = annex.ruled_again(policy).map_err(|error| Finding::new(path, error))?;
     let recorded = annex.candidates.iter().map(|candidate| &candidate.ruling);
-    match recorded.eq(annex.ruled_again().iter()) {
+    match recorded.eq(again.iter()) {
         true => Ok(()),
         false => Err(Finding::new(path, "its decisions do not follow from its measurements")),
     }

@@ -12,6 +12,7 @@ mod adapters;
 mod artefacts;
 mod database;
 mod groups;
+mod policies;
 mod rows;
 mod verdicts;
 

@@ -84,7 +84,12 @@ fn check_row(
         ("adapter", attempt.adapter_digest == adapter.map(|file| file.digest.sha256)),
         (
             "base model and policy",
-            in_force == Some((verdict.base_model_digest, verdict.policy_digest)),
+            in_force
+                == Some((
+                    verdict.base_model_digest,
+                    verdict.policy_digest,
+                    verdict.policy_bundle_digest,
+                )),
         ),
     ];
     match fields.into_iter().find(|(_, agrees)| !agrees) {
@@ -93,11 +98,14 @@ fn check_row(
     }
 }
 
-/// Base model and policy that the ledger said were in force at a row.
-fn in_force(ledger: &LedgerRows, place: usize) -> Option<(Digest, Digest)> {
+/// Base model, policy and written policy that the ledger said were in force at a row.
+pub(super) fn in_force(
+    ledger: &LedgerRows,
+    place: usize,
+) -> Option<(Digest, Digest, Option<Digest>)> {
     ledger.entries[..place].iter().rev().find_map(|entry| match entry.event {
-        LedgerEvent::Genesis { base_model_digest, policy_digest, .. } => {
-            Some((base_model_digest, policy_digest))
+        LedgerEvent::Genesis { base_model_digest, policy_digest, policy_bundle_digest, .. } => {
+            Some((base_model_digest, policy_digest, policy_bundle_digest))
         }
         LedgerEvent::Attempt(_) => None,
     })

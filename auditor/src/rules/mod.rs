@@ -192,7 +192,7 @@ impl Rules {
 }
 
 /// Every text of an edit that could reach a weight or an eye.
-fn texts(edit: &SelfEdit) -> Vec<&str> {
+pub(crate) fn texts(edit: &SelfEdit) -> Vec<&str> {
     use seal_protocol::TrainingExample::{PromptCompletion, Text};
     let mut texts: Vec<&str> = Vec::new();
     for example in &edit.examples {

@@ -20,7 +20,7 @@ pub struct LedgerEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LedgerEvent {
-    /// First row: what this ledger is about.
+    /// First row, and again at each change: what is in force.
     Genesis {
         /// SHA-256 of the trust root's envelope file.
         trust_root_digest: Digest,
@@ -30,6 +30,9 @@ pub enum LedgerEvent {
         base_model_digest: Digest,
         /// Gate settings and rules in force.
         policy_digest: Digest,
+        /// Written policy in force, kept beside the ledger under this name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy_bundle_digest: Option<Digest>,
     },
     /// One candidate was looked at.
     Attempt(Attempt),

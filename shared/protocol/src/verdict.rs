@@ -42,8 +42,11 @@ pub struct Verdict {
     /// The adapter training started from; absent: fresh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_adapter_digest: Option<Digest>,
-    /// Digest of the gate's settings and rules.
+    /// Digest of the gate's settings and rules, the written policy among them.
     pub policy_digest: Digest,
+    /// Digest of the written policy's bundle, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_bundle_digest: Option<Digest>,
     /// HMAC-SHA256 of the τ items used, under a key that only the auditor holds.
     pub tau_commitment: Digest,
     /// Retention and safety suites used.
