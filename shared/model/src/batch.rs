@@ -49,13 +49,12 @@ impl Batch {
         span
     }
 
-    /// Appends one row at `position` of a sequence whose past is cached.
-    pub fn push_next(&mut self, token: u32, position: u32, adapter: Option<usize>) {
-        let span = Span { start: self.rows(), len: 1 };
-        self.tokens.push(token);
-        self.positions.push(position);
-        self.spans.push(span);
-        self.extend_segment(span, adapter);
+    /// Appends `tokens` from `position` on of a sequence whose past is remembered.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(crate) fn push_from(&mut self, tokens: &[u32], position: u32, adapter: Option<usize>) {
+        let span = self.push(tokens, adapter);
+        self.positions.truncate(span.start);
+        self.positions.extend(position..position + span.len as u32);
     }
 
     /// Number of rows.

@@ -13,8 +13,10 @@ pub mod device;
 mod digest;
 mod error;
 mod generate;
+mod log_probs;
 pub mod lora;
 pub mod ops;
+mod past;
 mod score;
 mod tokenizer;
 
@@ -23,9 +25,14 @@ pub use decoder::{Decoder, DecoderConfig, Family, SlidingWindow};
 pub use device::DeviceChoice;
 pub use digest::folder_digest;
 pub use error::{ModelError, Result};
-pub use generate::{Finish, Generated, Prompt, SamplingConfig, generate};
+pub use generate::{
+    Event, Finish, Generated, Generator, Limits, Prompt, Request, SamplingConfig, Statistics,
+    Ticket, TokenConstraint, TokenMask, generate,
+};
+pub use log_probs::{TokenLogProb, perplexity};
 pub use lora::{Adapter, LoraInit, LoraSpec, Projection};
 pub use ops::lanes::instruction_set;
 pub use ops::rope::RopeScaling;
+pub use past::PrefixCache;
 pub use score::{ItemScore, ScoreItem, score, shard_tokens};
 pub use tokenizer::Tokenizer;

@@ -72,7 +72,12 @@ pub fn score(
 /// Tokens per forward, from the model's size alone.
 #[must_use]
 pub fn shard_tokens(decoder: &Decoder) -> usize {
-    if decoder.parameter_count() < LARGE_FROM { SMALL_SHARD_TOKENS } else { LARGE_SHARD_TOKENS }
+    if is_large(decoder) { LARGE_SHARD_TOKENS } else { SMALL_SHARD_TOKENS }
+}
+
+/// True if the products of one forward are worth all threads.
+pub(crate) fn is_large(decoder: &Decoder) -> bool {
+    decoder.parameter_count() >= LARGE_FROM
 }
 
 fn check(decoder: &Decoder, index: usize, item: &ScoreItem) -> Result<()> {

@@ -2,53 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod tiny;
+
 use candle_core::Device;
 use seal_model::batch::Batch;
-use seal_model::lora::factor_shapes;
 use seal_model::{
-    Adapter, Decoder, DecoderConfig, Family, Finish, Generated, LoraSpec, ModelError, Prompt,
-    RopeScaling, SamplingConfig, ScoreItem, generate, score,
+    Adapter, Decoder, DecoderConfig, Finish, Generated, ModelError, Prompt, SamplingConfig,
+    ScoreItem, generate, score,
 };
-
-fn config() -> DecoderConfig {
-    DecoderConfig {
-        family: Family::Qwen2,
-        vocab_size: 50,
-        hidden_size: 32,
-        intermediate_size: 48,
-        num_hidden_layers: 2,
-        num_attention_heads: 4,
-        num_key_value_heads: 2,
-        head_dim: 8,
-        max_position_embeddings: 96,
-        rms_norm_eps: 1e-5,
-        rope_theta: 10_000.0,
-        rope_scaling: RopeScaling::None,
-        attention_bias: false,
-        mlp_bias: false,
-        sliding_window: None,
-        tie_word_embeddings: true,
-        bos_token_id: None,
-        eos_token_ids: vec![49],
-    }
-}
-
-fn numbers(len: usize, salt: usize, size: f32) -> Vec<f32> {
-    (0..len).map(|i| ((((i + 31 * salt) * 7919) % 1009) as f32 / 504.5 - 1.0) * size).collect()
-}
-
-fn decoder() -> Decoder {
-    let fresh = Decoder::init(&config(), 5, &Device::Cpu).unwrap();
-    fresh.with_flat(&numbers(fresh.parameter_count(), 1, 0.3)).unwrap()
-}
-
-fn adapters() -> Vec<Adapter> {
-    let spec = LoraSpec::all(3);
-    let len = factor_shapes(&config(), &spec).last().map(|s| s.offset + s.len()).unwrap();
-    (2..5)
-        .map(|salt| Adapter::from_flat(&config(), &spec, &numbers(len, salt, 0.4)).unwrap())
-        .collect()
-}
+use tiny::{adapters, config, decoder};
 
 fn prompts() -> Vec<Prompt> {
     let prompt = |i: u32| Prompt {

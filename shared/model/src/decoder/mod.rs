@@ -149,6 +149,18 @@ impl Decoder {
         &self.config
     }
 
+    /// The shape, shared.
+    pub(crate) fn shared_config(&self) -> Arc<DecoderConfig> {
+        self.config.clone()
+    }
+
+    /// True if both compute with the very same weights.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.weights, &other.weights)
+            && Arc::ptr_eq(&self.config, &other.config)
+            && Arc::ptr_eq(&self.rope, &other.rope)
+    }
+
     /// The weights.
     #[must_use]
     pub fn weights(&self) -> &Weights {

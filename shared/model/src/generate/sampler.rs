@@ -1,132 +1,132 @@
 //! From logits to a token.
 
+use super::constraint::TokenMask;
+use super::filters::{keeps_all, kept};
+use super::settings::SamplingConfig;
 use crate::ops::cross_entropy::argmax;
 use crate::ops::lanes::softmax_row;
-use rand::Rng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-/// How tokens are drawn. Filters apply in Hugging Face's order: temperature, top-k, top-p, min-p.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SamplingConfig {
-    /// Most tokens to write.
-    pub max_new_tokens: usize,
-    /// Divides the logits; 0: always the most likely token.
-    pub temperature: f64,
-    /// Keep only this many most likely tokens; 0: all.
-    pub top_k: usize,
-    /// Keep the fewest most likely tokens whose probabilities reach this sum; 1: all.
-    pub top_p: f64,
-    /// Keep tokens at least this fraction as likely as the most likely one; 0: all.
-    pub min_p: f64,
-    /// Tokens that end a text, besides the model's own end tokens.
-    pub stop: Vec<u32>,
+/// Draws the tokens of one text.
+pub(super) struct Sampler {
+    config: Arc<SamplingConfig>,
+    rng: ChaCha8Rng,
+    history: History,
 }
 
-impl Default for SamplingConfig {
-    fn default() -> Self {
-        Self {
-            max_new_tokens: 256,
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            stop: Vec::new(),
+/// What the penalties look at. Empty where no penalty is set.
+#[derive(Default)]
+struct History {
+    /// Tokens of prompt and text.
+    present: BTreeSet<u32>,
+    /// How often each token is in the text.
+    text: BTreeMap<u32, u32>,
+}
+
+impl Sampler {
+    pub(super) fn new(config: Arc<SamplingConfig>, prompt: &[u32], seed: u64) -> Self {
+        let mut history = History::default();
+        if config.repetition_penalty != 1.0 {
+            history.present.extend(prompt);
+        }
+        Self { config, rng: ChaCha8Rng::seed_from_u64(seed), history }
+    }
+
+    pub(super) fn config(&self) -> &SamplingConfig {
+        &self.config
+    }
+
+    /// Takes note of a token of the text.
+    pub(super) fn push(&mut self, token: u32) {
+        let config = &self.config;
+        if config.repetition_penalty != 1.0 {
+            self.history.present.insert(token);
+        }
+        if config.presence_penalty != 0.0 || config.frequency_penalty != 0.0 {
+            *self.history.text.entry(token).or_default() += 1;
+        }
+    }
+
+    /// Draws one token among `allowed` that is none of `forbidden`; `None` if the logits are not
+    /// numbers or no token is possible.
+    pub(super) fn draw(
+        &mut self,
+        logits: &mut [f32],
+        allowed: Option<&TokenMask>,
+        forbidden: &[u32],
+    ) -> Option<u32> {
+        if logits.iter().any(|x| x.is_nan()) {
+            return None;
+        }
+        self.process(logits, allowed, forbidden);
+        if self.config.temperature == 0.0 {
+            let best = argmax(logits);
+            return (logits[best as usize] > f32::NEG_INFINITY).then_some(best);
+        }
+        temper(logits, self.config.temperature);
+        softmax_row(logits);
+        if keeps_all(&self.config) {
+            let all = || logits.iter().copied().zip(0..);
+            return pick(all, &mut self.rng);
+        }
+        let kept = kept(logits, &self.config);
+        pick(|| kept.iter().copied(), &mut self.rng)
+    }
+
+    /// Everything before the temperature.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+    fn process(&self, logits: &mut [f32], allowed: Option<&TokenMask>, forbidden: &[u32]) {
+        let config = &self.config;
+        for (&token, bias) in &config.logit_bias {
+            logits[token as usize] += bias;
+        }
+        let penalty = config.repetition_penalty as f32;
+        for &token in &self.history.present {
+            let logit = &mut logits[token as usize];
+            *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
+        }
+        for (&token, &times) in &self.history.text {
+            logits[token as usize] -= config.frequency_penalty as f32 * times as f32;
+            logits[token as usize] -= config.presence_penalty as f32;
+        }
+        for &token in forbidden {
+            logits[token as usize] = f32::NEG_INFINITY;
+        }
+        if let Some(allowed) = allowed {
+            allowed.apply(logits);
         }
     }
 }
 
-impl SamplingConfig {
-    /// What is wrong with these settings, if anything.
-    #[must_use]
-    pub fn problem(&self) -> Option<&'static str> {
-        match self {
-            s if !(s.temperature.is_finite() && s.temperature >= 0.0) => {
-                Some("`temperature` must be 0 or more")
-            }
-            s if !(s.top_p > 0.0 && s.top_p <= 1.0) => {
-                Some("`top_p` must be above 0 and at most 1")
-            }
-            s if !(0.0..=1.0).contains(&s.min_p) => Some("`min_p` must be 0 to 1"),
-            _ => None,
-        }
-    }
+#[allow(clippy::cast_possible_truncation)]
+fn temper(logits: &mut [f32], temperature: f64) {
+    let inverse = (1.0 / temperature) as f32;
+    logits.iter_mut().for_each(|x| *x *= inverse);
 }
 
-/// Draws one token; `None` if the logits are not finite.
-pub(super) fn sample(
-    logits: &mut [f32],
-    config: &SamplingConfig,
+/// One of `weighted`, each as likely as its weight says.
+fn pick<I: Iterator<Item = (f32, u32)>>(
+    weighted: impl Fn() -> I,
     rng: &mut ChaCha8Rng,
 ) -> Option<u32> {
-    if logits.iter().any(|x| x.is_nan()) {
-        return None;
-    }
-    if config.temperature == 0.0 {
-        return Some(argmax(logits));
-    }
-    #[allow(clippy::cast_possible_truncation)]
-    let inverse = (1.0 / config.temperature) as f32;
-    logits.iter_mut().for_each(|x| *x *= inverse);
-    softmax_row(logits);
-    let kept = kept(logits, config);
-    let total: f64 = kept.iter().map(|&(p, _)| f64::from(p)).sum();
+    let total: f64 = weighted().map(|(p, _)| f64::from(p)).sum();
     if !total.is_finite() {
         return None;
     }
     let mut left = rng.random::<f64>() * total;
-    for &(p, token) in &kept {
+    let mut last = None;
+    for (p, token) in weighted().filter(|&(p, _)| p > 0.0) {
         left -= f64::from(p);
         if left < 0.0 {
             return Some(token);
         }
+        last = Some(token);
     }
-    kept.last().map(|&(_, token)| token)
-}
-
-/// The tokens that survive the filters with their probabilities.
-#[allow(clippy::cast_possible_truncation)]
-fn kept(probabilities: &[f32], config: &SamplingConfig) -> Vec<(f32, u32)> {
-    let mut all: Vec<(f32, u32)> =
-        probabilities.iter().zip(0..).map(|(&p, token)| (p, token)).collect();
-    if config.top_k == 0 && config.top_p >= 1.0 && config.min_p == 0.0 {
-        return all;
-    }
-    all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    if config.top_k > 0 {
-        all.truncate(config.top_k);
-    }
-    let total: f64 = all.iter().map(|&(p, _)| f64::from(p)).sum();
-    let mut reached = 0.0;
-    let enough = all.iter().position(|&(p, _)| {
-        reached += f64::from(p) / total;
-        reached >= config.top_p
-    });
-    all.truncate(enough.map_or(all.len(), |last| last + 1));
-    let floor = all.first().map_or(0.0, |&(p, _)| f64::from(p) * config.min_p);
-    all.retain(|&(p, _)| f64::from(p) >= floor);
-    all
+    last
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(config: SamplingConfig, expected: &[u32]) {
-        let tokens: Vec<u32> =
-            kept(&[0.1, 0.4, 0.2, 0.3], &config).iter().map(|&(_, t)| t).collect();
-        assert_eq!(tokens, expected);
-    }
-
-    #[test]
-    fn filters_keep_what_their_names_say() {
-        let free = SamplingConfig::default();
-        check(free.clone(), &[0, 1, 2, 3]);
-        check(SamplingConfig { top_k: 2, ..free.clone() }, &[1, 3]);
-        check(SamplingConfig { top_p: 0.65, ..free.clone() }, &[1, 3]);
-        check(SamplingConfig { min_p: 0.5, ..free.clone() }, &[1, 3, 2]);
-        check(SamplingConfig { top_k: 2, top_p: 0.5, ..free }, &[1]);
-    }
-}
+mod tests;

@@ -153,11 +153,15 @@ fn key_value_heads(fields: &Fields<'_>, family: Family, query: usize) -> Result<
     }
 }
 
+/// Elements per head. Null is an absent field, but in Qwen3, which has a default of its own.
 fn head_dim(fields: &Fields<'_>, family: Family, hidden: usize, heads: usize) -> Result<usize> {
-    match fields.given("head_dim")? {
-        Some(dim) => Ok(dim),
-        None if family == Family::Qwen3 => Ok(128),
-        None => Ok(hidden / heads.max(1)),
+    match fields.said("head_dim")? {
+        Said::This(dim) => Ok(dim),
+        Said::Nothing if family == Family::Qwen3 => Ok(128),
+        Said::Null if family == Family::Qwen3 => {
+            Err(fields.problem("`head_dim` = null; Qwen3ForCausalLM needs a number".into()))
+        }
+        Said::Nothing | Said::Null => Ok(hidden / heads.max(1)),
     }
 }
 
