@@ -34,5 +34,5 @@ pub use lora::{Adapter, LoraInit, LoraSpec, Projection};
 pub use ops::lanes::instruction_set;
 pub use ops::rope::RopeScaling;
 pub use past::PrefixCache;
-pub use score::{ItemScore, ScoreItem, score, shard_tokens};
+pub use score::{ItemScore, ScoreItem, Scorer, score, shard_tokens};
 pub use tokenizer::Tokenizer;

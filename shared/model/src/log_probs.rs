@@ -3,8 +3,16 @@
 //! **Invariant:** the same bits while writing and while scoring: always the model's own
 //! distribution, before any setting of a sampler.
 
+use crate::decoder::Decoder;
+use crate::error::Result;
 use crate::generate::largest;
 use crate::ops::lanes::softmax_row;
+use crate::ops::values;
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+/// Logits held at once.
+const CHUNK_ELEMENTS: usize = 16 << 20;
 
 /// A token and how likely the model found it.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +39,27 @@ pub(crate) fn token_log_prob(logits: &[f32], token: u32, alternatives: usize) ->
     let best = largest(logits, alternatives, f32::NEG_INFINITY);
     let alternatives = best.into_iter().map(|(logit, token)| (token, log_prob(logit))).collect();
     TokenLogProb { token, log_prob: log_prob(logit), rank, alternatives }
+}
+
+/// Judges the tokens that came after the residual rows `[n, d]`.
+pub(crate) fn judge_tokens(
+    decoder: &Decoder,
+    rows: &Tensor,
+    targets: &[u32],
+    alternatives: usize,
+) -> Result<Vec<TokenLogProb>> {
+    let (normed, _) = decoder.final_norm(rows)?;
+    let (vocab, normed) = (decoder.config().vocab_size, values(&normed)?);
+    let width = decoder.config().hidden_size;
+    let step = (CHUNK_ELEMENTS / vocab).max(1);
+    let mut judged = Vec::with_capacity(targets.len());
+    for (targets, rows) in targets.chunks(step).zip(normed.chunks(step * width)) {
+        let mut logits = vec![0.0; targets.len() * vocab];
+        decoder.weights().head.forward_into(&mut logits, rows, targets.len())?;
+        let rows = logits.par_chunks_exact(vocab).zip(targets);
+        judged.par_extend(rows.map(|(logits, &token)| token_log_prob(logits, token, alternatives)));
+    }
+    Ok(judged)
 }
 
 /// `e` to the mean negative log-probability: how many equally likely tokens the model was, on

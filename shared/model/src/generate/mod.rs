@@ -22,6 +22,7 @@ pub(crate) use filters::largest;
 pub use generated::{Finish, Generated};
 pub use generator::Generator;
 pub use request::{Event, Limits, Request, Statistics, Ticket};
+pub(crate) use schedule::{MIN_SHARED, WORTH_WAITING};
 pub use settings::SamplingConfig;
 
 use crate::decoder::Decoder;

@@ -11,6 +11,8 @@ use crate::past::{Pool, common_length};
 
 /// Tokens from which a common beginning is worth sharing.
 pub(crate) const MIN_SHARED: usize = 16;
+/// Tokens from which it is worth waiting until another sequence has read them.
+pub(crate) const WORTH_WAITING: usize = 8;
 
 impl Generator {
     /// Lets waiting requests in while there is room.
@@ -48,7 +50,7 @@ impl Generator {
             && self.live.iter().filter(|live| live.is_reading_prompt()).any(|live| {
                 live.same_adapter(text)
                     && common_length(live.writer.prompt(), text.writer.prompt())
-                        >= live.began_at + MIN_SHARED
+                        >= MIN_SHARED.max(live.began_at + WORTH_WAITING)
             })
     }
 
