@@ -117,7 +117,8 @@ impl Measurer for ModelMeasurer {
     }
 
     fn load(&mut self, folder: &Path) -> Result<Adapter, String> {
-        Adapter::load_peft(folder, self.decoder.config()).map_err(|error| error.to_string())
+        Adapter::load_peft_over(folder, self.decoder.config(), self.base_model_digest.as_bytes())
+            .map_err(|error| error.to_string())
     }
 
     fn score(

@@ -10,7 +10,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use seal_auditor::offline;
-use seal_model::{Adapter, DecoderConfig, LoraSpec};
+use seal_model::{Adapter, BaseModel, DecoderConfig, LoraSpec};
 use seal_protocol::{
     AdapterFile, AuditPurpose, AuditRequest, AuditSubmission, Audited, Candidate,
     ConfinementReport, Decision, Digest, Directives, EditOrigin, Envelope, Health, JobAccepted,
@@ -94,7 +94,9 @@ impl Run {
         let edit = self.edit();
         let config = DecoderConfig::from_file(&base().join("config.json")).unwrap();
         let adapter = Adapter::init(&config, &LoraSpec::all(4), 1).unwrap();
-        let (adapter_config, tensors) = adapter.to_peft_bytes("seal-miniature", "").unwrap();
+        let digest = seal_model::folder_digest(&base()).unwrap();
+        let name = BaseModel { name: "seal-miniature", revision: None, digest: &digest };
+        let (adapter_config, tensors) = adapter.to_peft_bytes(name).unwrap();
         let file = |name: &str, bytes: &[u8]| AdapterFile {
             name: name.to_owned(),
             sha256: sha256(bytes),
@@ -103,7 +105,7 @@ impl Run {
         let candidate = Candidate {
             context_digests: vec![sha256(CONTEXT.as_bytes())],
             edit_digests: vec![digest_of(&edit).unwrap()],
-            base_model_digest: Digest::from_bytes(seal_model::folder_digest(&base()).unwrap()),
+            base_model_digest: Digest::from_bytes(digest),
             tokenizer_digest: sha256_file(&base().join("tokenizer.json")).unwrap(),
             parent_adapter_digest: None,
             recipe_digest: sha256(b"recipe"),

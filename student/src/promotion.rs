@@ -157,9 +157,10 @@ impl Student {
             Some(digest) => Ok(self.adapters.get(digest)?),
             None => Err(StudentError::Config(format!("the adapter has no file `{name}`"))),
         };
+        let base = self.base_digest.as_bytes();
         let config = bytes(ADAPTER_CONFIG_FILE)?;
         let model = bytes(ADAPTER_MODEL_FILE)?;
-        Ok(Adapter::from_peft_bytes(&config, &model, self.base.config())?)
+        Ok(Adapter::from_peft_bytes(&config, &model, self.base.config(), Some(base))?)
     }
 
     fn sign_change(&self, change: &ServingChange) -> Result<Envelope, StudentError> {

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
-use seal_model::{Decoder, Tokenizer, folder_digest};
+use seal_model::folder::hub_revision;
+use seal_model::{BaseModel, Decoder, Tokenizer, folder_digest};
 use seal_protocol::{Digest, Envelope, Predicate, Role, SelfEdit, Statement, Subject, UnixSeconds};
 use seal_service::clock::Clock;
 use seal_service::store::ContentStore;
@@ -124,6 +125,15 @@ impl Student {
     /// Digest of the base model's files.
     pub fn base_model_digest(&self) -> Digest {
         self.base_digest
+    }
+
+    /// The base as adapters name it.
+    pub(crate) fn base_model(&self) -> BaseModel<'_> {
+        BaseModel {
+            name: &self.config.base_name,
+            revision: hub_revision(&self.config.base_model),
+            digest: self.base_digest.as_bytes(),
+        }
     }
 
     pub(crate) fn now(&self) -> UnixSeconds {

@@ -88,8 +88,7 @@ impl Student {
 
     /// Stores an adapter's two files by content.
     fn store(&self, adapter: &Adapter) -> Result<Vec<AdapterFile>, StudentError> {
-        let (config, model) =
-            adapter.to_peft_bytes(&self.config.base_name, &self.base_digest.to_string())?;
+        let (config, model) = adapter.to_peft_bytes(self.base_model())?;
         [(ADAPTER_CONFIG_FILE, config), (ADAPTER_MODEL_FILE, model)]
             .into_iter()
             .map(|(name, bytes)| {

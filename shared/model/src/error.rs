@@ -1,5 +1,6 @@
 //! Why a model folder, an input or a computation was refused.
 
+use crate::folder::Refusal;
 use std::io;
 use std::path::PathBuf;
 
@@ -32,10 +33,18 @@ pub enum ModelError {
         /// Its value.
         value: String,
     },
-    /// A weight file is damaged or does not fit the config.
+    /// The folder or one of its files is not read; nothing of it has been used.
+    #[error("`{}`: {reason}", path.display())]
+    Refused {
+        /// The file, or the folder.
+        path: PathBuf,
+        /// Why, with the mend.
+        reason: Refusal,
+    },
+    /// Weights that do not fit the config.
     #[error("`{}`: {problem}", path.display())]
     Weights {
-        /// The file, or the folder if the tensor is in none of its files.
+        /// The folder.
         path: PathBuf,
         /// What is wrong, with the tensor's name.
         problem: String,

@@ -12,6 +12,7 @@ pub mod decoder;
 pub mod device;
 mod digest;
 mod error;
+pub mod folder;
 mod generate;
 mod log_probs;
 pub mod lora;
@@ -20,11 +21,12 @@ mod past;
 mod score;
 mod tokenizer;
 
-pub use adapter::AdapterError;
+pub use adapter::{AdapterError, BaseModel};
 pub use decoder::{Decoder, DecoderConfig, Family, SlidingWindow};
 pub use device::DeviceChoice;
 pub use digest::folder_digest;
 pub use error::{ModelError, Result};
+pub use folder::ModelFolder;
 pub use generate::{
     Event, Finish, Generated, Generator, Limits, Prompt, Request, SamplingConfig, Statistics,
     Ticket, TokenConstraint, TokenMask, generate,

@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+use seal_model::folder::{HeaderError, Refusal};
 use seal_model::lora::factor_shapes;
-use seal_model::{Adapter, AdapterError, DecoderConfig, Family, LoraSpec, Projection, RopeScaling};
+use seal_model::{
+    Adapter, AdapterError, BaseModel, DecoderConfig, Family, LoraSpec, Projection, RopeScaling,
+};
 use serde_json::{Value, json};
 
 fn config() -> DecoderConfig {
@@ -37,12 +40,16 @@ fn adapter() -> Adapter {
     Adapter::from_flat(&config(), &spec, &flat).unwrap()
 }
 
+const DIGEST: [u8; 32] = [7; 32];
+const BASE: BaseModel<'static> =
+    BaseModel { name: "base", revision: Some("main"), digest: &DIGEST };
+
 fn bytes() -> (Vec<u8>, Vec<u8>) {
-    adapter().to_peft_bytes("base", "main").unwrap()
+    adapter().to_peft_bytes(BASE).unwrap()
 }
 
 fn load(config_json: &[u8], weights: &[u8]) -> AdapterError {
-    Adapter::from_peft_bytes(config_json, weights, &config()).unwrap_err()
+    Adapter::from_peft_bytes(config_json, weights, &config(), Some(&DIGEST)).unwrap_err()
 }
 
 /// The refusal of an adapter whose config was edited.
@@ -70,21 +77,25 @@ const DOWN_A: &str = "base_model.model.model.layers.0.mlp.down_proj.lora_A.weigh
 #[test]
 fn an_adapter_survives_the_folder_with_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
-    adapter().save_peft(dir.path(), "base", "main").unwrap();
-    let loaded = Adapter::load_peft(dir.path(), &config()).unwrap();
-    assert_eq!(loaded.flat().unwrap(), adapter().flat().unwrap());
-    assert_eq!(loaded.to_peft_bytes("base", "main").unwrap(), bytes());
+    adapter().save_peft(dir.path(), BASE).unwrap();
+    for loaded in [
+        Adapter::load_peft(dir.path(), &config()).unwrap(),
+        Adapter::load_peft_over(dir.path(), &config(), &DIGEST).unwrap(),
+    ] {
+        assert_eq!(loaded.flat().unwrap(), adapter().flat().unwrap());
+        assert_eq!(loaded.to_peft_bytes(BASE).unwrap(), bytes());
+    }
 }
 
 #[test]
 fn dropout_and_a_rank_stabilised_scale_survive_the_folder() {
     let spec = LoraSpec { dropout: 0.1, use_rslora: true, ..adapter().spec().clone() };
     let stabilised = Adapter::from_flat(&config(), &spec, &adapter().flat().unwrap()).unwrap();
-    let (adapter_config, weights) = stabilised.to_peft_bytes("base", "main").unwrap();
-    let loaded = Adapter::from_peft_bytes(&adapter_config, &weights, &config()).unwrap();
+    let (adapter_config, weights) = stabilised.to_peft_bytes(BASE).unwrap();
+    let loaded = Adapter::from_peft_bytes(&adapter_config, &weights, &config(), None).unwrap();
     assert_eq!(loaded.spec(), &spec);
     assert_ne!(loaded.scale(), adapter().scale());
-    assert_eq!(loaded.to_peft_bytes("base", "main").unwrap(), (adapter_config, weights));
+    assert_eq!(loaded.to_peft_bytes(BASE).unwrap(), (adapter_config, weights));
 }
 
 #[test]
@@ -125,7 +136,8 @@ fn a_start_that_leaves_the_base_alone_is_accepted() {
         let mut value: Value = serde_json::from_slice(&adapter_config).unwrap();
         value["init_lora_weights"] = init;
         let loaded =
-            Adapter::from_peft_bytes(value.to_string().as_bytes(), &weights, &config()).unwrap();
+            Adapter::from_peft_bytes(value.to_string().as_bytes(), &weights, &config(), None)
+                .unwrap();
         assert_eq!(loaded.flat().unwrap(), adapter().flat().unwrap());
     }
 }
@@ -134,8 +146,8 @@ fn a_start_that_leaves_the_base_alone_is_accepted() {
 fn an_adapter_read_from_a_file_has_its_targets_in_the_order_of_the_flat_vector() {
     let spec = LoraSpec::all(2);
     let fresh = Adapter::init(&config(), &spec, 1).unwrap();
-    let (adapter_config, weights) = fresh.to_peft_bytes("base", "main").unwrap();
-    let loaded = Adapter::from_peft_bytes(&adapter_config, &weights, &config()).unwrap();
+    let (adapter_config, weights) = fresh.to_peft_bytes(BASE).unwrap();
+    let loaded = Adapter::from_peft_bytes(&adapter_config, &weights, &config(), None).unwrap();
     assert_eq!(loaded.spec(), &spec);
 }
 
@@ -170,32 +182,64 @@ fn tensors_too_few_too_many_or_twice_are_each_refused() {
         let copy = header[entry..end].to_owned();
         header.insert_str(1, &format!("{copy},"));
     });
-    assert!(matches!(&twice, AdapterError::DuplicateTensor(name) if name == DOWN_A), "{twice}");
+    assert!(
+        matches!(header_error(&twice), Some(HeaderError::Duplicate(name)) if name == DOWN_A),
+        "{twice}"
+    );
     let many = with_weights(|header, _| {
-        let entries: Vec<String> = (0..5000).map(|i| format!("\"t{i}\":{{}}")).collect();
+        let empty = "{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}";
+        let entries: Vec<String> = (0..5000).map(|i| format!("\"t{i}\":{empty}")).collect();
         *header = format!("{{{}}}", entries.join(","));
     });
-    assert!(matches!(many, AdapterError::TooManyTensors(5000)), "{many}");
+    assert!(matches!(header_error(&many), Some(HeaderError::TooMany(4096))), "{many}");
+}
+
+/// What is wrong with the header, if that is why.
+fn header_error(error: &AdapterError) -> Option<&HeaderError> {
+    match error {
+        AdapterError::Refused { reason: Refusal::Header(error), .. } => Some(error),
+        _ => None,
+    }
 }
 
 #[test]
 fn headers_that_lie_about_their_length_are_refused() {
     let (adapter_config, weights) = bytes();
-    assert!(matches!(load(&adapter_config, &weights[..4]), AdapterError::Header(_)));
-    assert!(matches!(load(&adapter_config, &weights[..40]), AdapterError::Header(_)));
+    let refused = |weights: &[u8]| {
+        let error = load(&adapter_config, weights);
+        header_error(&error).unwrap_or_else(|| panic!("{error}")).clone()
+    };
+    assert_eq!(refused(&weights[..4]), HeaderError::TooShort(4));
+    assert!(matches!(refused(&weights[..40]), HeaderError::Truncated { found: 40, .. }));
     let mut long = weights.clone();
     long[..8].copy_from_slice(&(1u64 << 40).to_le_bytes());
-    assert!(matches!(load(&adapter_config, &long), AdapterError::TooLarge { .. }));
-    assert!(matches!(
-        load(&adapter_config, &weights[..weights.len() - 4]),
-        AdapterError::Header(_)
-    ));
-    assert!(matches!(with_weights(|header, _| *header = "[1]".into()), AdapterError::Header(_)));
+    assert!(matches!(refused(&long), HeaderError::TooLong { .. }));
+    let short = &weights[..weights.len() - 4];
+    assert!(matches!(refused(short), HeaderError::Truncated { .. }));
+    assert_eq!(refused(&[&weights[..], &[0]].concat()), HeaderError::Trailing(1));
+    let list = with_weights(|header, _| *header = "{}[1]".into());
+    assert!(matches!(header_error(&list), Some(HeaderError::Json(_))), "{list}");
+}
+
+#[test]
+fn an_adapter_of_another_base_or_of_none_is_refused_where_the_base_is_known() {
+    let (adapter_config, weights) = bytes();
+    let over = |base: Option<&[u8; 32]>, weights: &[u8]| {
+        Adapter::from_peft_bytes(&adapter_config, weights, &config(), base)
+    };
+    let error = over(Some(&[8; 32]), &weights).unwrap_err();
+    assert!(matches!(&error, AdapterError::WrongBase { .. }), "{error}");
+    assert!(error.to_string().contains(&"07".repeat(32)), "{error}");
+    let anonymous = with_weights(|header, _| {
+        *header = header.replace("seal_base_model_sha256", "another_note");
+    });
+    assert!(matches!(anonymous, AdapterError::NoBase(_)), "{anonymous}");
+    assert!(over(None, &weights).is_ok());
 }
 
 #[test]
 fn a_dtype_that_is_no_float_is_refused() {
-    let error = with_weights(|header, _| *header = header.replace("F32", "I32"));
+    let error = with_weights(|header, _| *header = header.replace("\"F32\"", "\"I32\""));
     assert!(matches!(error, AdapterError::Dtype { .. }), "{error}");
 }
 

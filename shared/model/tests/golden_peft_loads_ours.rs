@@ -13,7 +13,7 @@ use candle_core::Device;
 use golden_support::{Golden, MODELS, flat, golden, largest_difference};
 use seal_model::batch::Batch;
 use seal_model::lora::factor_shapes;
-use seal_model::{Adapter, Decoder, LoraSpec, Projection};
+use seal_model::{Adapter, BaseModel, Decoder, LoraSpec, Projection};
 use sha2::{Digest, Sha256};
 
 const TOLERANCE: f32 = 1e-4;
@@ -41,7 +41,9 @@ fn golden_base(name: &str) -> Decoder {
 /// Writes `base/` and `adapter/` as this project writes them.
 fn write_ours(decoder: &Decoder, folder: &Path) {
     decoder.save(&folder.join("base")).unwrap();
-    our_adapter(decoder).save_peft(&folder.join("adapter"), "base", "golden").unwrap();
+    let digest = seal_model::folder_digest(&folder.join("base")).unwrap();
+    let base = BaseModel { name: "base", revision: Some("golden"), digest: &digest };
+    our_adapter(decoder).save_peft(&folder.join("adapter"), base).unwrap();
 }
 
 fn logits(decoder: &Decoder, adapter: &Adapter, sequences: &[Vec<u32>]) -> Vec<f32> {

@@ -4,7 +4,7 @@
 
 use candle_core::Device;
 use seal_model::{
-    Adapter, Decoder, DecoderConfig, Family, LoraInit, LoraSpec, Projection, RopeScaling,
+    Adapter, BaseModel, Decoder, DecoderConfig, Family, LoraInit, LoraSpec, Projection, RopeScaling,
 };
 use seal_training::{
     InnerJob, InnerRecipe, OptimRecipe, Schedule, TrainError, TrainSequence, fine_tune,
@@ -124,7 +124,8 @@ fn an_adapter_read_from_disk_continues_as_the_one_in_memory() {
     let (decoder, dir) = (decoder(), tempfile::tempdir().unwrap());
     let gaussian = LoraSpec { init: LoraInit::Gaussian, ..LoraSpec::all(4) };
     let kept = Adapter::init(decoder.config(), &gaussian, 3).unwrap();
-    kept.save_peft(dir.path(), "base", "main").unwrap();
+    let base = BaseModel { name: "base", revision: None, digest: &[0; 32] };
+    kept.save_peft(dir.path(), base).unwrap();
     let read = Adapter::load_peft(dir.path(), decoder.config()).unwrap();
     let jobs = [kept, read].map(|start| InnerJob { start: Some(start), ..job(1) });
     let trained = flats(&decoder, &jobs, &recipe(None));

@@ -6,10 +6,11 @@ mod weights;
 
 pub use config::{DecoderConfig, Family, SlidingWindow};
 pub use forward::{Attend, Fresh, HeadNormTrace, LayerTrace, Trace};
+pub(crate) use weights::gaussian;
 pub use weights::{Layer, Weights, parameters};
-pub(crate) use weights::{gaussian, to_f32, to_safetensors};
 
 use crate::error::{ModelError, Result};
+use crate::folder::ModelFolder;
 use crate::ops::rope::Rope;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
@@ -35,10 +36,18 @@ impl Decoder {
     /// # Errors
     /// A folder that is incomplete, damaged or of an unsupported kind.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
-        let config = DecoderConfig::from_file(&dir.join("config.json"))?;
-        let weights = Weights::load(dir, &config, &Device::Cpu)?;
-        let exact = Self::from_weights(config, weights, &Device::Cpu)?;
-        if device.is_cpu() { Ok(exact) } else { exact.composed(device, DType::BF16) }
+        Self::from_folder(&ModelFolder::open(dir)?, device)
+    }
+
+    /// Loads the weights of an open folder, as [`Decoder::load`] does.
+    ///
+    /// # Errors
+    /// A weight that is no number, a file that changed meanwhile, a device without the memory.
+    pub fn from_folder(folder: &ModelFolder, device: &Device) -> Result<Self> {
+        let dtype = if device.is_cpu() { DType::F32 } else { DType::BF16 };
+        let tensors = folder.read(dtype, device)?;
+        let weights = Weights::from_tensors(folder.config(), &tensors, folder.path())?;
+        Self::assemble(folder.config().clone(), weights, device)
     }
 
     /// A decoder with fresh random weights; the seed fixes them.
@@ -57,6 +66,10 @@ impl Decoder {
         if !device.is_cpu() {
             return Err(ModelError::Input("the exact engine computes on the CPU only".into()));
         }
+        Self::assemble(config, weights, device)
+    }
+
+    fn assemble(config: DecoderConfig, weights: Weights, device: &Device) -> Result<Self> {
         config.check().map_err(ModelError::Input)?;
         let (positions, theta) = (config.max_position_embeddings, config.rope_theta);
         let rope = Rope::new(config.head_dim, positions, theta, &config.rope_scaling);
@@ -64,8 +77,8 @@ impl Decoder {
             config: Arc::new(config),
             weights: Arc::new(weights),
             rope: Arc::new(rope),
+            composed: !device.is_cpu(),
             device: device.clone(),
-            composed: false,
         })
     }
 

@@ -1,19 +1,20 @@
-//! The weights of a decoder under their Hugging Face names, from and to safetensors.
+//! The weights of a decoder under their Hugging Face names, and their way to safetensors.
 //!
-//! **Invariant:** a decoder is built only from a complete set of finite-shaped tensors; unknown
-//! tensors are ignored (checkpoints carry buffers), missing or misshapen ones are an error.
+//! **Invariant:** a decoder is built only from a complete set of tensors of the right shapes. Absent:
+//! reading a folder (`folder`).
 
 use super::config::DecoderConfig;
 use crate::error::{ModelError, Result};
+use crate::folder::{Metadata, WriteError, write_f32};
 use crate::lora::Projection;
 use crate::ops::linear::Linear;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::BufWriter;
+use std::path::Path;
 
 /// Weights of one layer.
 #[derive(Clone)]
@@ -222,27 +223,19 @@ impl Weights {
         Self::from_tensors(config, &tensors, Path::new(""))
     }
 
-    /// Reads `model.safetensors`, or the shards its index names.
-    ///
-    /// # Errors
-    /// Files that are missing, damaged or lack a tensor.
-    pub fn load(dir: &Path, config: &DecoderConfig, device: &Device) -> Result<Self> {
-        let wanted: BTreeMap<String, Vec<usize>> = parameters(config).into_iter().collect();
-        let mut tensors = BTreeMap::new();
-        for path in weight_files(dir)? {
-            read_file(&path, &wanted, device, &mut tensors)?;
-        }
-        Self::from_tensors(config, &tensors, dir)
-    }
-
     /// Writes `model.safetensors` in f32; the same weights give the same bytes.
     ///
     /// # Errors
     /// A folder that cannot be written.
     pub fn save(&self, dir: &Path, config: &DecoderConfig) -> Result<()> {
         let path = dir.join("model.safetensors");
-        let bytes = to_safetensors(&self.tensors(config))?;
-        fs::write(&path, bytes).map_err(|source| ModelError::File { path, source })
+        let written = fs::File::create(&path).map_err(WriteError::from).and_then(|file| {
+            write_f32(&mut BufWriter::new(file), &self.tensors(config), &Metadata::new())
+        });
+        written.map_err(|error| match error {
+            WriteError::Tensor(error) => ModelError::Tensor(error),
+            WriteError::Io(source) => ModelError::File { path, source },
+        })
     }
 }
 
@@ -251,109 +244,4 @@ impl Weights {
 pub(crate) fn gaussian(rng: &mut impl Rng) -> f32 {
     let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
     (radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()) as f32
-}
-
-/// Safetensors bytes of f32 tensors, in name order, without metadata that varies.
-pub(crate) fn to_safetensors(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
-    let mut owned = Vec::with_capacity(tensors.len());
-    for (name, tensor) in tensors {
-        let data = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let bytes: Vec<u8> = data.iter().flat_map(|x| x.to_le_bytes()).collect();
-        owned.push((name, tensor.dims().to_vec(), bytes));
-    }
-    let mut views = Vec::with_capacity(owned.len());
-    for (name, shape, bytes) in &owned {
-        let view = safetensors::tensor::TensorView::new(Dtype::F32, shape.clone(), bytes)
-            .map_err(|e| ModelError::Input(format!("tensor `{name}`: {e}")))?;
-        views.push((name.as_str(), view));
-    }
-    safetensors::serialize(views, None)
-        .map_err(|e| ModelError::Input(format!("cannot serialise weights: {e}")))
-}
-
-/// The weight files of a folder, in order.
-fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
-    let index = dir.join("model.safetensors.index.json");
-    if !index.exists() {
-        return Ok(vec![dir.join("model.safetensors")]);
-    }
-    let bytes =
-        fs::read(&index).map_err(|source| ModelError::File { path: index.clone(), source })?;
-    let weights = |problem: String| ModelError::Weights { path: index.clone(), problem };
-    let parsed: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|e| weights(e.to_string()))?;
-    let map = parsed["weight_map"]
-        .as_object()
-        .ok_or_else(|| weights("`weight_map` is missing".into()))?;
-    let mut names: Vec<&str> = map.values().filter_map(|v| v.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    // A shard is a file of this folder: the index must not lead out of it.
-    if let Some(name) = names.iter().find(|n| Path::new(n).file_name() != Some(n.as_ref())) {
-        return Err(weights(format!("shard `{name}` is not a plain file name")));
-    }
-    Ok(names.iter().map(|name| dir.join(name)).collect())
-}
-
-fn read_file(
-    path: &Path,
-    wanted: &BTreeMap<String, Vec<usize>>,
-    device: &Device,
-    into: &mut BTreeMap<String, Tensor>,
-) -> Result<()> {
-    let bytes =
-        fs::read(path).map_err(|source| ModelError::File { path: path.to_path_buf(), source })?;
-    let weights = |problem: String| ModelError::Weights { path: path.to_path_buf(), problem };
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| weights(e.to_string()))?;
-    for name in wanted.keys() {
-        let Ok(view) = file.tensor(name) else { continue };
-        let data = to_f32(view.dtype(), view.data()).ok_or_else(|| {
-            weights(format!("tensor `{name}` has dtype {:?}, not F32, F16 or BF16", view.dtype()))
-        })?;
-        into.insert(name.clone(), Tensor::from_vec(data, view.shape(), device)?);
-    }
-    Ok(())
-}
-
-/// Little-endian floats of a stored dtype, or `None` for a dtype that is not a float.
-pub(crate) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    let pairs = || bytes.as_chunks::<2>().0.iter().copied();
-    match dtype {
-        Dtype::F32 => {
-            Some(bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect())
-        }
-        Dtype::BF16 => {
-            Some(pairs().map(|b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)).collect())
-        }
-        Dtype::F16 => Some(pairs().map(|b| half_to_f32(u16::from_le_bytes(b))).collect()),
-        _ => None,
-    }
-}
-
-fn half_to_f32(bits: u16) -> f32 {
-    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
-    match exponent {
-        0 => sign * fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => sign * f32::INFINITY,
-        31 => f32::NAN,
-        _ => sign * (1.0 + fraction / 1024.0) * 2f32.powi(exponent - 15),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_precision_numbers_are_read_exactly() {
-        let bytes: Vec<u8> = [0x3c00u16, 0xc000, 0x0001, 0x7c00, 0x3555]
-            .iter()
-            .flat_map(|b| b.to_le_bytes())
-            .collect();
-        let read = to_f32(Dtype::F16, &bytes).unwrap();
-        assert_eq!(read, [1.0, -2.0, 5.960_464_5e-8, f32::INFINITY, 0.333_251_95]);
-        assert_eq!(to_f32(Dtype::BF16, &[0x80, 0x3f]).unwrap(), [1.0]);
-        assert!(to_f32(Dtype::I32, &[0; 4]).is_none());
-    }
 }
