@@ -57,6 +57,27 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
 }
 
 #[test]
+fn a_device_that_is_none_is_named_with_those_there_are() {
+    let run = Run::small(&[]);
+    edit(&run.path("student.toml"), "base_name", "device = \"gpu\"\nbase_name");
+    let (code, said) = daemon(&run, "student");
+    assert_eq!(code, Some(BAD_CONFIG), "{said}");
+    assert!(said.contains("student.toml") && said.contains("`cuda:N`"), "{said}");
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_named_with_the_mend() {
+    let run = Run::small(&[]);
+    edit(&run.path("student.toml"), "base_name", "device = \"cuda:4095\"\nbase_name");
+    let (code, said) = daemon(&run, "student");
+    assert_eq!(code, Some(BAD_CONFIG), "{said}");
+    assert!(said.contains("4095") && said.contains("device = \\\"cpu\\\""), "{said}");
+    let output = run.seal(&["doctor"]);
+    let told = common::stdout(&output);
+    assert!(told.contains("FAIL  student") && told.contains("4095"), "{told}");
+}
+
+#[test]
 fn a_socket_in_use_is_named_with_the_mend() {
     let run = Run::small(&[]);
     let socket = run.path("sockets/student.sock");

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use seal_model::DeviceChoice;
 use seal_protocol::Digest;
 use seal_service::config::ConfigError;
 use seal_service::confine::Profile;
@@ -21,6 +22,9 @@ pub struct AuditorConfig {
     pub state: PathBuf,
     /// Folder of the base model.
     pub base_model: PathBuf,
+    /// What computes: `cpu`, `auto`, `cuda` or `cuda:N`.
+    #[serde(default)]
+    pub device: DeviceChoice,
     /// Its private key, for verdicts.
     pub key: PathBuf,
     /// The ledger's private key, for checkpoints.

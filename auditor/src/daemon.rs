@@ -63,6 +63,7 @@ fn plan(config: &AuditorConfig) -> ConfinementPlan {
     ConfinementPlan {
         read: read.into_iter().cloned().chain(bundle).collect(),
         write: vec![config.state.clone()],
+        gpu: config.device.may_use_cuda(),
         profile: config.confinement.profile,
         decoy_dir: config.confinement.decoy_dir.clone(),
         must_not_read: config.confinement.must_not_read.clone(),

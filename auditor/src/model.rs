@@ -29,18 +29,18 @@ pub struct ModelMeasurer {
 }
 
 impl ModelMeasurer {
-    /// Loads the model folder `base` and hashes what it loaded.
+    /// Loads the model folder `base` onto `device` and hashes what it loaded.
     ///
     /// # Errors
     /// A file that is missing or damaged; a tokenizer without a token that begins a text.
-    pub fn load(base: &Path, prompt: &str) -> Result<Self, ModelError> {
+    pub fn load(base: &Path, prompt: &str, device: &Device) -> Result<Self, ModelError> {
         let tokenizer_file = base.join("tokenizer.json");
         let unreadable = |source| ModelError::File { path: tokenizer_file.clone(), source };
         let tokenizer_digest = sha256_file(&tokenizer_file).map_err(unreadable)?;
         let tokenizer = Tokenizer::load(base)?;
         let bos = tokenizer.bos().ok_or_else(|| no_bos(base))?;
         Ok(Self {
-            decoder: Decoder::load(base, &Device::Cpu)?,
+            decoder: Decoder::load(base, device)?,
             tokenizer,
             bos,
             prompt: prompt.to_owned(),

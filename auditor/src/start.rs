@@ -212,7 +212,11 @@ fn measurer(config: &AuditorConfig, vault: &Vault) -> Result<ModelMeasurer> {
         config.prompt.contains(QUESTION),
         "`prompt` must hold `{QUESTION}` where the question goes"
     );
-    let measurer = ModelMeasurer::load(&config.base_model, &config.prompt)?;
+    let opened = config.device.open()?;
+    if let Some(note) = opened.note {
+        tracing::warn!("{note}");
+    }
+    let measurer = ModelMeasurer::load(&config.base_model, &config.prompt, &opened.device)?;
     measurer.check(vault.every_item()).context("the vault does not fit the base model")?;
     Ok(measurer)
 }

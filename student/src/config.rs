@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use seal_model::DeviceChoice;
 use seal_protocol::Digest;
 use seal_service::config::ConfigError;
 use seal_service::confine::Profile;
@@ -22,6 +23,9 @@ pub struct StudentConfig {
     pub state: PathBuf,
     /// Folder of the base model.
     pub base_model: PathBuf,
+    /// What computes: `cpu`, `auto`, `cuda` or `cuda:N`.
+    #[serde(default)]
+    pub device: DeviceChoice,
     /// Name of the base model, written into every adapter for those who load it elsewhere.
     pub base_name: String,
     /// End when the process that started this one does.

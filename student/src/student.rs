@@ -5,7 +5,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::Device;
 use seal_model::folder::hub_revision;
 use seal_model::{BaseModel, Decoder, Tokenizer, folder_digest};
 use seal_protocol::{Digest, Envelope, Predicate, Role, SelfEdit, Statement, Subject, UnixSeconds};
@@ -101,7 +100,7 @@ impl Student {
         let here = Path::new("");
         let tokenizer = Tokenizer::load(folder)?;
         let student = Self {
-            base: Decoder::load(folder, &Device::Cpu)?,
+            base: load_base(&config)?,
             end: end_token(&tokenizer, folder)?,
             tokenizer,
             base_digest: Digest::from_bytes(folder_digest(folder)?),
@@ -204,4 +203,13 @@ pub(crate) fn unwritable(path: &Path, source: std::io::Error) -> StudentError {
 /// The envelope in its file form.
 pub(crate) fn file_form(envelope: &Envelope) -> Vec<u8> {
     envelope_to_bytes(envelope)
+}
+
+/// The base model on the device that the config asks for.
+fn load_base(config: &StudentConfig) -> Result<Decoder, StudentError> {
+    let opened = config.device.open()?;
+    if let Some(note) = opened.note {
+        tracing::warn!("{note}");
+    }
+    Ok(Decoder::load(&config.base_model, &opened.device)?)
 }

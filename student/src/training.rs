@@ -3,7 +3,7 @@
 //! **Invariant:** an adapter is stored before it is remembered, so a crash costs at most one batch
 //! and a resumed job names the same files.
 
-use seal_model::{Adapter, instruction_set};
+use seal_model::Adapter;
 use seal_protocol::{ADAPTER_CONFIG_FILE, ADAPTER_MODEL_FILE, AdapterFile, Candidate, Digest};
 use seal_training::{InnerJob, TrainSequence, inner_updates};
 use seal_trust::digest_of;
@@ -116,7 +116,7 @@ impl Student {
             parent_adapter_digest: None,
             recipe_digest: task.recipe_digest,
             seed: task.seed,
-            instruction_set: instruction_set().to_owned(),
+            instruction_set: self.base.arithmetic(),
             files,
         }
     }

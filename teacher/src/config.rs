@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use seal_model::DeviceChoice;
 use seal_protocol::Digest;
 use seal_service::config::ConfigError;
 use seal_service::confine::Profile;
@@ -21,6 +22,9 @@ pub struct TeacherConfig {
     pub state: PathBuf,
     /// Folder of the base model that edits are meant for.
     pub base_model: PathBuf,
+    /// What computes: `cpu`, `auto`, `cuda` or `cuda:N`.
+    #[serde(default)]
+    pub device: DeviceChoice,
     /// Folder of the policy before any update; absent: the base model itself.
     #[serde(default)]
     pub policy: Option<PathBuf>,

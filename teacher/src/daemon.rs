@@ -56,6 +56,7 @@ fn plan(config: &TeacherConfig) -> ConfinementPlan {
     ConfinementPlan {
         read,
         write: vec![config.state.clone()],
+        gpu: config.device.may_use_cuda(),
         profile: config.confinement.profile,
         decoy_dir: config.confinement.decoy_dir.clone(),
         must_not_read: config.confinement.must_not_read.clone(),

@@ -26,6 +26,7 @@ pub(crate) struct Policies {
     first_folder: PathBuf,
     first_digest: Digest,
     first: Decoder,
+    device: Device,
     folder: PathBuf,
     /// The last one that was asked for; sampling comes in many requests on one policy.
     last: Option<(Digest, Decoder)>,
@@ -33,12 +34,17 @@ pub(crate) struct Policies {
 
 impl Policies {
     /// Loads the first policy and opens the folder of later ones.
-    pub(crate) fn open(first_folder: &Path, folder: PathBuf) -> Result<Self, TeacherError> {
+    pub(crate) fn open(
+        first_folder: &Path,
+        folder: PathBuf,
+        device: Device,
+    ) -> Result<Self, TeacherError> {
         fs::create_dir_all(&folder).map_err(|source| unwritable(&folder, source))?;
         Ok(Self {
             first_folder: first_folder.to_owned(),
             first_digest: Digest::from_bytes(folder_digest(first_folder)?),
-            first: Decoder::load(first_folder, &Device::Cpu)?,
+            first: Decoder::load(first_folder, &device)?,
+            device,
             folder,
             last: None,
         })
@@ -70,7 +76,7 @@ impl Policies {
             let reason = format!("its files have digest {}", found.short());
             return Err(TeacherError::Damaged { path: folder, reason });
         }
-        let decoder = Decoder::load(&folder, &Device::Cpu)?;
+        let decoder = Decoder::load(&folder, &self.device)?;
         self.last = Some((digest, decoder.clone()));
         Ok(decoder)
     }

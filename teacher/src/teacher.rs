@@ -76,12 +76,17 @@ impl Teacher {
     ) -> Result<Self, TeacherError> {
         // A recipe that no run can have would fail every update; it fails the start instead.
         config.policy_update.optimizer().check()?;
+        let opened = config.device.open()?;
+        if let Some(note) = opened.note {
+            tracing::warn!("{note}");
+        }
+        let device = opened.device;
         let first = config.first_policy();
         let tokenizer_file = config.base_model.join("tokenizer.json");
         let teacher = Self {
             contexts: Contexts::read(&config.contexts)?,
             prompter: Prompter::new(config.prompt_family.clone(), Tokenizer::load(first)?)?,
-            policies: Policies::open(first, config.state.join("policies"))?,
+            policies: Policies::open(first, config.state.join("policies"), device)?,
             edits: EditStore::open(&config.state)?,
             state: State::open(&config.state.join("state.sqlite"))?,
             replay: config

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{hint, print_json};
+use super::{devices, hint, print_json};
 use crate::cli::Global;
 use crate::exit::{Ended, Failure};
 use crate::run_dir::RunDir;
@@ -16,21 +16,32 @@ const DISK_NEEDED_BYTES: u64 = 2 << 30;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Level {
+pub(super) enum Level {
     Ok,
     Warn,
     Fail,
 }
 
-#[derive(Debug, Serialize)]
-struct Finding {
-    what: &'static str,
-    level: Level,
-    text: String,
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Finding {
+    pub(super) what: &'static str,
+    pub(super) level: Level,
+    pub(super) text: String,
 }
 
 pub(crate) fn doctor(global: &Global) -> Result<Option<Ended>, Failure> {
-    let findings = [cores(), memory(), disk(), confinement(), network(), run_folder(global)];
+    let mut findings = vec![
+        cores(),
+        devices::gpu(),
+        memory(),
+        disk(),
+        confinement(),
+        network(),
+        run_folder(global),
+    ];
+    if let Ok(run) = RunDir::find(global.run.as_deref()) {
+        findings.extend(devices::of_run(&run));
+    }
     if global.json {
         print_json(&findings)?;
     } else {
@@ -51,11 +62,7 @@ pub(crate) fn doctor(global: &Global) -> Result<Option<Ended>, Failure> {
 fn cores() -> Finding {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let set = seal_model::instruction_set();
-    Finding {
-        what: "processor",
-        level: Level::Ok,
-        text: format!("{cores} cores, {set}, no GPU needed"),
-    }
+    Finding { what: "processor", level: Level::Ok, text: format!("{cores} cores, {set}") }
 }
 
 fn memory() -> Finding {

@@ -1,6 +1,7 @@
 //! One file per command, or per family of small ones.
 
 mod demo;
+mod devices;
 mod doctor;
 mod experiment;
 mod miniature;

@@ -50,7 +50,8 @@ pub struct Candidate {
     pub recipe_digest: Digest,
     /// Seed of initialisation and order.
     pub seed: u64,
-    /// Widest vector instruction set the arithmetic used; part of what fixes the bytes.
+    /// What the arithmetic ran on; part of what fixes the bytes. On the CPU in f32 the widest vector
+    /// instruction set, elsewhere the device and the dtype of the weights.
     pub instruction_set: String,
     /// The adapter's files. The first is `adapter_config.json`, the second `adapter_model.safetensors`.
     pub files: Vec<AdapterFile>,

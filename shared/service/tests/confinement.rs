@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use seal_protocol::{ConfinementReport, Enforcement, EnforcementLevel};
-use seal_service::confine::{ConfineError, ConfinementPlan, Profile, enforce, probe};
+use seal_service::confine::{ConfineError, ConfinementPlan, PlanError, Profile, enforce, probe};
 use seal_service::endpoint::Endpoint;
 use seal_service::store::{open_sqlite, write_atomic};
 
@@ -30,6 +30,9 @@ fn main() {
             a_thread_before_confinement_keeps_strict_from_starting,
             a_thread_before_confinement_is_recorded_by_standard,
             a_secret_that_is_not_there_is_reported_as_no_proof,
+            without_a_gpu_in_the_plan_its_libraries_and_cache_stay_closed,
+            with_a_gpu_in_the_plan_its_libraries_open_and_nothing_else_does,
+            a_secret_among_the_libraries_of_a_gpu_is_refused,
         ],
         play,
     );
@@ -41,6 +44,7 @@ fn plan(folder: &Path, profile: Profile) -> ConfinementPlan {
     ConfinementPlan {
         read: vec![folder.join("allowed")],
         write: vec![folder.join("state")],
+        gpu: false,
         profile,
         decoy_dir: folder.join("secret"),
         must_not_read: vec![folder.join("secret/tau.jsonl"), folder.join("secret/suites")],
@@ -60,7 +64,12 @@ fn act(name: &str) -> Output {
     fs::write(at("secret/open-mode"), b"").unwrap();
     std::os::unix::fs::symlink("../secret/tau.jsonl", at("state/link")).unwrap();
     let _peer = UnixListener::bind(at("secret/peer.sock")).unwrap();
-    common::child(name, folder.path()).output().unwrap()
+    // Where a GPU's libraries and kernels would be.
+    fs::create_dir_all(at("libraries")).unwrap();
+    fs::write(at("libraries/libcuda.so.1"), b"code").unwrap();
+    let mut child = common::child(name, folder.path());
+    child.env("LD_LIBRARY_PATH", at("libraries")).env("CUDA_CACHE_PATH", at("kernels"));
+    child.output().unwrap()
 }
 
 #[track_caller]
@@ -81,6 +90,9 @@ fn play(act: &str, folder: &Path) {
         "strict-with-thread" => strict_with_thread(folder),
         "standard-with-thread" => standard_with_thread(folder),
         "absent-secret" => absent_secret(folder),
+        "without-gpu" => without_gpu(folder),
+        "with-gpu" => with_gpu(folder),
+        "gpu-overlap" => gpu_overlap(folder),
         other => panic!("no act `{other}`"),
     }
 }
@@ -389,4 +401,47 @@ fn system_call(number: i64) -> i32 {
     let code = unsafe { libc::syscall(number, zero, zero, zero, zero, zero, zero) };
     assert_eq!(code, -1, "system call {number} went through");
     io::Error::last_os_error().raw_os_error().unwrap()
+}
+
+fn without_a_gpu_in_the_plan_its_libraries_and_cache_stay_closed() {
+    assert_played("without-gpu");
+}
+
+fn without_gpu(folder: &Path) {
+    confined(folder);
+    let refused =
+        |tried: io::Result<()>| tried.unwrap_err().kind() == io::ErrorKind::PermissionDenied;
+    assert!(refused(File::open(folder.join("libraries/libcuda.so.1")).map(drop)));
+    assert!(refused(fs::create_dir(folder.join("kernels"))));
+    assert!(refused(File::open("/etc/ld.so.cache").map(drop)));
+    assert!(refused(fs::read_dir("/usr/lib").map(drop)));
+}
+
+fn with_a_gpu_in_the_plan_its_libraries_open_and_nothing_else_does() {
+    assert_played("with-gpu");
+}
+
+fn with_gpu(folder: &Path) {
+    let plan = ConfinementPlan { gpu: true, ..plan(folder, Profile::Strict) };
+    let enforcement = enforce(&plan).unwrap();
+    assert_eq!(enforcement.level, EnforcementLevel::Full);
+    assert_eq!(fs::read(folder.join("libraries/libcuda.so.1")).unwrap(), b"code");
+    fs::write(folder.join("kernels/compiled"), b"kernel").unwrap();
+    File::open("/etc/ld.so.cache").unwrap();
+    assert!(fs::write(folder.join("libraries/other.so"), b"").is_err());
+    assert!(File::open(folder.join("secret/tau.jsonl")).is_err());
+    let report = probe(&plan, &enforcement);
+    assert!(report.probes.iter().all(|probe| probe.refused), "{:?}", report.probes);
+}
+
+fn a_secret_among_the_libraries_of_a_gpu_is_refused() {
+    assert_played("gpu-overlap");
+}
+
+fn gpu_overlap(folder: &Path) {
+    let secret = folder.join("libraries/libcuda.so.1");
+    let stage = plan(folder, Profile::Strict);
+    let plan = ConfinementPlan { gpu: true, must_not_read: vec![secret], ..stage };
+    let error = enforce(&plan).unwrap_err();
+    assert!(matches!(error, ConfineError::Plan(PlanError::Overlap { .. })), "{error}");
 }

@@ -100,6 +100,7 @@ fn spec(folder: &Path) -> DaemonSpec {
         plan: ConfinementPlan {
             read: vec![],
             write: vec![],
+            gpu: false,
             profile: Profile::Strict,
             decoy_dir: folder.join("secret"),
             must_not_read: vec![],

@@ -7,6 +7,7 @@ use landlock::{
     RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
+use super::gpu::GpuPaths;
 use super::plan::ConfinementPlan;
 
 /// The newest ABI this rule set was tried on. Later ABIs add rights that are not asked for here.
@@ -27,7 +28,7 @@ const SYSTEM: [&str; 9] = [
 ];
 
 /// Restricts this thread and all that it starts. Returns whether every rule is in force.
-pub(super) fn restrict(plan: &ConfinementPlan) -> Result<bool, RulesetError> {
+pub(super) fn restrict(plan: &ConfinementPlan, gpu: &GpuPaths) -> Result<bool, RulesetError> {
     let ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(TRIED))?
         .handle_access(AccessNet::from_all(TRIED))?
@@ -35,6 +36,11 @@ pub(super) fn restrict(plan: &ConfinementPlan) -> Result<bool, RulesetError> {
         .create()?;
     let ruleset =
         system_paths().iter().try_fold(ruleset, |rules, path| allow(rules, path, reading()))?;
+    let ruleset =
+        gpu.devices.iter().try_fold(ruleset, |rules, path| allow(rules, path, using()))?;
+    let ruleset = gpu.read.iter().try_fold(ruleset, |rules, path| allow(rules, path, reading()))?;
+    let ruleset =
+        gpu.cache.iter().try_fold(ruleset, |rules, path| allow(rules, path, writing()))?;
     let ruleset =
         plan.read.iter().try_fold(ruleset, |rules, path| allow(rules, path, reading()))?;
     let ruleset =
@@ -65,6 +71,11 @@ fn allow(
 
 fn reading() -> BitFlags<AccessFs> {
     AccessFs::ReadFile | AccessFs::ReadDir
+}
+
+/// A device file that is there: its driver, and no new one.
+fn using() -> BitFlags<AccessFs> {
+    reading() | AccessFs::WriteFile | AccessFs::IoctlDev
 }
 
 /// Plain files and folders: no devices, pipes, sockets, links, nothing to execute.

@@ -13,6 +13,7 @@
 //! closes both.
 
 mod files;
+mod gpu;
 mod plan;
 mod probe;
 mod process;
@@ -61,11 +62,12 @@ pub fn enforce(plan: &ConfinementPlan) -> Result<Enforcement, ConfineError> {
     if plan.profile == Profile::Off {
         return Ok(unconfined());
     }
-    plan.prepare()?;
+    let gpu = plan.gpu_paths();
+    plan.prepare(&gpu)?;
     let alone = process::thread_count() == 1;
     let x32 = process::x32_answers();
     process::harden()?;
-    let landlock = files::restrict(plan)?;
+    let landlock = files::restrict(plan, &gpu)?;
     let seccomp = syscalls::forbid();
     let enforcement = Enforcement {
         level: EnforcementLevel::Partial,

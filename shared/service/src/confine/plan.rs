@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::gpu::{GpuPaths, real};
 use crate::endpoint::Endpoint;
 use crate::store::{private_folder, write_atomic};
 
@@ -28,6 +29,8 @@ pub struct ConfinementPlan {
     pub read: Vec<PathBuf>,
     /// Folders to read and write; created (mode 0700) if they are missing.
     pub write: Vec<PathBuf>,
+    /// Reach NVIDIA's driver, CUDA's libraries and the cache of compiled kernels.
+    pub gpu: bool,
     /// How much to insist on.
     pub profile: Profile,
     /// A folder outside `read` and `write`, where the decoy is put that must not be readable.
@@ -76,12 +79,12 @@ impl ConfinementPlan {
     }
 
     /// Creates folders and decoy and checks that no forbidden path lies inside an allowed one.
-    pub(super) fn prepare(&self) -> Result<(), PlanError> {
+    pub(super) fn prepare(&self, gpu: &GpuPaths) -> Result<(), PlanError> {
         for folder in &self.write {
             private_folder(folder).map_err(|source| at(folder, source))?;
         }
         self.plant_decoy()?;
-        let allowed = self.allowed()?;
+        let allowed = self.allowed(gpu)?;
         let mut forbidden = self.must_not_read.iter().cloned().chain([self.decoy()]);
         forbidden.try_for_each(|path| outside(&path, &allowed))
     }
@@ -96,9 +99,19 @@ impl ConfinementPlan {
             .map_err(|source| PlanError::Decoy { path, source })
     }
 
-    fn allowed(&self) -> Result<Vec<PathBuf>, PlanError> {
+    /// What this role needs for a GPU: nothing, unless its config asks for one.
+    pub(super) fn gpu_paths(&self) -> GpuPaths {
+        let mut paths = if self.gpu { GpuPaths::of_system() } else { GpuPaths::default() };
+        paths.prepare();
+        paths
+    }
+
+    fn allowed(&self, gpu: &GpuPaths) -> Result<Vec<PathBuf>, PlanError> {
         let paths = self.read.iter().chain(&self.write);
-        paths.map(|path| path.canonicalize().map_err(|source| at(path, source))).collect()
+        let own = paths.map(|path| path.canonicalize().map_err(|source| at(path, source)));
+        // What a system does not have needs no rule.
+        let gpu = gpu.all().filter_map(|path| real(path).map_err(|e| at(path, e)).transpose());
+        own.chain(gpu).collect()
     }
 }
 
@@ -125,6 +138,7 @@ mod tests {
         ConfinementPlan {
             read: vec![],
             write: vec![folder.join("state")],
+            gpu: false,
             profile: Profile::Strict,
             decoy_dir: folder.join("decoy"),
             must_not_read: vec![folder.join("secret")],
@@ -136,21 +150,24 @@ mod tests {
     fn a_good_plan_gets_its_folders_and_its_decoy() {
         let folder = tempfile::tempdir().unwrap();
         let plan = plan(folder.path());
-        plan.prepare().unwrap();
+        plan.prepare(&GpuPaths::default()).unwrap();
         assert!(plan.write[0].is_dir() && plan.decoy().is_file());
-        plan.prepare().unwrap();
+        plan.prepare(&GpuPaths::default()).unwrap();
     }
 
     #[test]
     fn a_secret_inside_an_allowed_folder_is_refused_through_links_too() {
         let folder = tempfile::tempdir().unwrap();
         let mut plan = plan(folder.path());
-        plan.prepare().unwrap();
+        plan.prepare(&GpuPaths::default()).unwrap();
         std::fs::write(folder.path().join("state/tau"), b"").unwrap();
         std::os::unix::fs::symlink("state/tau", folder.path().join("link")).unwrap();
         for secret in ["state/tau", "link", "state/not-yet-there"] {
             plan.must_not_read = vec![folder.path().join(secret)];
-            assert!(matches!(plan.prepare(), Err(PlanError::Overlap { .. })), "{secret}");
+            assert!(
+                matches!(plan.prepare(&GpuPaths::default()), Err(PlanError::Overlap { .. })),
+                "{secret}"
+            );
         }
     }
 
@@ -159,7 +176,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut plan = plan(folder.path());
         plan.decoy_dir = folder.path().join("state/decoy");
-        assert!(matches!(plan.prepare(), Err(PlanError::Overlap { .. })));
+        assert!(matches!(plan.prepare(&GpuPaths::default()), Err(PlanError::Overlap { .. })));
     }
 
     #[test]
@@ -167,7 +184,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut plan = plan(folder.path());
         plan.read = vec![folder.path().join("base")];
-        let error = plan.prepare().unwrap_err().to_string();
+        let error = plan.prepare(&GpuPaths::default()).unwrap_err().to_string();
         assert!(error.contains("/base`, which this role reads or writes"), "{error}");
     }
 }
