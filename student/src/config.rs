@@ -40,6 +40,14 @@ pub struct StudentConfig {
     pub trust_root_sha256: Option<Digest>,
     /// Candidates that train side by side; bounds memory, changes no result.
     pub candidates_per_batch: usize,
+    /// Keep only each layer's input during training and compute the rest again: less memory, more
+    /// time, the same adapters.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
+    /// Optimizer steps between two saves of an unfinished update, from which a restarted student
+    /// goes on; 0: none.
+    #[serde(default = "fifty")]
+    pub save_steps: u64,
     /// Longest training sequence; an edit with a longer one is refused.
     pub max_sequence_tokens: usize,
     /// Keep the adapters of all candidates. Otherwise a promotion deletes every adapter file that
@@ -86,6 +94,10 @@ pub struct ConfinementConfig {
     /// Endpoints that a self-test must fail to reach.
     #[serde(default)]
     pub must_not_connect: Vec<Endpoint>,
+}
+
+fn fifty() -> u64 {
+    50
 }
 
 impl StudentConfig {

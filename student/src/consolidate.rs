@@ -10,7 +10,7 @@ use seal_protocol::{
     AuditPurpose, AuditRequest, ConsolidateRequest, Digest, Envelope, InnerUpdated, SelfEdit,
     Verdict, VerdictKind,
 };
-use seal_training::TrainSequence;
+use seal_training::{TrainError, TrainSequence};
 use seal_trust::{Expectation, Verified, check_verdict, digest_of};
 
 use crate::consolidation_config::Size;
@@ -27,7 +27,8 @@ impl Student {
     ///
     /// # Errors
     /// No verdict, a verdict that does not verify, is for another base or was used by another
-    /// request of this stage, an edit without verdict or a verdict without edit.
+    /// request of this stage, an edit without verdict or a verdict without edit; a training that
+    /// diverges.
     pub fn consolidate(
         &self,
         request: &ConsolidateRequest,
@@ -35,7 +36,8 @@ impl Student {
     ) -> Result<InnerUpdated, StudentError> {
         let edits = self.accepted_edits(request)?;
         let task = self.consolidation_task(request, &edits)?;
-        let files = self.train(std::slice::from_ref(&task), &mut per_step(&task, report))?;
+        let trained = self.train(std::slice::from_ref(&task), &mut per_step(&task, report))?;
+        let files = trained.into_iter().collect::<Result<Vec<_>, _>>().map_err(TrainError::from)?;
         let candidates = files.into_iter().map(|files| self.candidate(&task, files)).collect();
         let purpose = AuditPurpose::Promotion;
         let envelope = self.audit_request(AuditRequest {

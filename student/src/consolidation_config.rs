@@ -3,11 +3,12 @@
 //! A few edits want few steps, or the model forgets; many edits want many, or it does not learn
 //! them. Edit lines are repeated until they have their share among the replay lines.
 
+use seal_model::lora::target_modules;
 use seal_model::{LoraInit, Projection};
 use seal_training::Schedule;
 use serde::Deserialize;
 
-use crate::recipe::UpdateRecipe;
+use crate::recipe::{UpdateRecipe, default_patience, once};
 use crate::replay::ReplayQuota;
 
 /// Key names are those of [`UpdateRecipe`] where they mean the same.
@@ -18,7 +19,14 @@ pub struct ConsolidationConfig {
     pub r: usize,
     /// LoRA scale numerator.
     pub lora_alpha: f64,
-    /// Which projections carry an adapter.
+    /// As in [`UpdateRecipe`].
+    #[serde(default)]
+    pub use_rslora: bool,
+    /// As in [`UpdateRecipe`].
+    #[serde(default)]
+    pub lora_dropout: f64,
+    /// Which projections carry an adapter: their names, or `"all-linear"`.
+    #[serde(deserialize_with = "target_modules")]
     pub target_modules: Vec<Projection>,
     /// How factor A starts.
     pub init_lora_weights: LoraInit,
@@ -47,6 +55,24 @@ pub struct ConsolidationConfig {
     pub max_grad_norm: Option<f64>,
     /// Course of the learning rate.
     pub lr_scheduler_type: Schedule,
+    /// As in [`UpdateRecipe`].
+    #[serde(default)]
+    pub warmup_steps: u64,
+    /// As in [`UpdateRecipe`].
+    #[serde(default)]
+    pub warmup_ratio: f64,
+    /// As in [`UpdateRecipe`].
+    #[serde(default = "once")]
+    pub gradient_accumulation_steps: usize,
+    /// As in [`UpdateRecipe`].
+    #[serde(default)]
+    pub max_tokens_per_forward: Option<usize>,
+    /// As in [`UpdateRecipe`].
+    #[serde(default)]
+    pub loss_watchdog_threshold: Option<f64>,
+    /// As in [`UpdateRecipe`].
+    #[serde(default = "default_patience")]
+    pub loss_watchdog_patience: u64,
     /// Lines of what the model must keep.
     pub replay: Vec<ReplayQuota>,
 }
@@ -66,6 +92,8 @@ impl ConsolidationConfig {
         UpdateRecipe {
             r: self.r,
             lora_alpha: self.lora_alpha,
+            use_rslora: self.use_rslora,
+            lora_dropout: self.lora_dropout,
             target_modules: self.target_modules.clone(),
             init_lora_weights: self.init_lora_weights,
             learning_rate: self.learning_rate,
@@ -75,6 +103,12 @@ impl ConsolidationConfig {
             weight_decay: self.weight_decay,
             max_grad_norm: self.max_grad_norm,
             lr_scheduler_type: self.lr_scheduler_type,
+            warmup_steps: self.warmup_steps,
+            warmup_ratio: self.warmup_ratio,
+            gradient_accumulation_steps: self.gradient_accumulation_steps,
+            max_tokens_per_forward: self.max_tokens_per_forward,
+            loss_watchdog_threshold: self.loss_watchdog_threshold,
+            loss_watchdog_patience: self.loss_watchdog_patience,
             sequences_per_step: Some(self.sequences_per_step),
             edit_repeats: self.edit_repeats(size),
             contexts: self.contexts,

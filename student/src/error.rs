@@ -121,6 +121,7 @@ impl StudentError {
             Self::Replay(_) | Self::Config(_) | Self::Recipe { .. } => "config_unusable",
             Self::RequestUnknown(_) => "request_unknown",
             Self::Adapter(_) => "adapter_unusable",
+            Self::Training(TrainError::Diverged(_)) => "training_diverged",
             Self::Model(_) | Self::Training(_) => "model_failed",
         }
     }

@@ -1,7 +1,8 @@
 //! The job "inner updates": one adapter per edit, one signed audit request per context.
 //!
 //! **Invariant:** the candidates of one context share seed, initialisation and replay lines; they
-//! differ by their edits alone.
+//! differ by their edits alone. One that diverges is named like an edit that was refused and stops
+//! no other.
 
 use seal_protocol::{
     AdapterFile, AuditRequest, Candidate, Digest, Envelope, InnerUpdateRequest, InnerUpdated,
@@ -27,7 +28,7 @@ impl Student {
     ///
     /// # Errors
     /// No edit, an edit that does not verify, or a failure of storage or arithmetic. An edit that
-    /// cannot be trained on is named in the result.
+    /// cannot be trained on, or whose training diverges, is named in the result.
     pub fn inner_update(
         &self,
         request: &InnerUpdateRequest,
@@ -43,21 +44,26 @@ impl Student {
             .map(|group| self.plan(group, request, &mut refused))
             .collect::<Result<Vec<_>, _>>()?;
         let (contexts, tasks) = flatten(planned);
-        let files = self.train(&tasks, report)?;
-        let candidates = tasks.iter().zip(files).map(|(task, files)| self.candidate(task, files));
-        let candidates: Vec<Candidate> = candidates.collect();
-        let of = |context: &Digest| {
-            let claims = |one: &&Candidate| one.context_digests[0] == *context;
-            candidates.iter().filter(claims).cloned().collect()
-        };
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for (task, files) in tasks.iter().zip(self.train(&tasks, report)?) {
+            match files {
+                Ok(files) => candidates.push(self.candidate(task, files)),
+                Err(diverged) => refused.extend(task.edits.iter().map(|edit| RefusedEdit {
+                    edit_digest: *edit,
+                    reason: format!("its training diverged: {}", diverged.why),
+                })),
+            }
+        }
         let requests = contexts
-            .iter()
-            .map(|context| {
+            .into_iter()
+            .map(|context| (context, claiming(&context, &candidates)))
+            .filter(|(_, candidates)| !candidates.is_empty())
+            .map(|(context, candidates)| {
                 self.audit_request(AuditRequest {
                     purpose: request.purpose,
                     stage: request.stage.clone(),
-                    nonce: nonce(request.seed, &request.stage, request.purpose, &[*context]),
-                    candidates: of(context),
+                    nonce: nonce(request.seed, &request.stage, request.purpose, &[context]),
+                    candidates,
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -133,6 +139,12 @@ impl Student {
         self.requests.put(&digest.to_string(), &envelope)?;
         Ok(envelope)
     }
+}
+
+/// The candidates of one context.
+fn claiming(context: &Digest, candidates: &[Candidate]) -> Vec<Candidate> {
+    let claims = |one: &&Candidate| one.context_digests[0] == *context;
+    candidates.iter().filter(claims).cloned().collect()
 }
 
 /// The contexts that have a candidate left, and all tasks.

@@ -5,9 +5,10 @@
 //! **Invariant:** two updates with the same recipe digest differ by their edits and seed alone;
 //! replay files enter it by the digest of their content.
 
+use seal_model::lora::target_modules;
 use seal_model::{LoraInit, LoraSpec, Projection};
 use seal_protocol::Digest;
-use seal_training::{InnerRecipe, Schedule, TrainSequence};
+use seal_training::{InnerRecipe, OptimRecipe, Schedule, TrainSequence};
 use seal_trust::{CanonicalError, digest_of};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,14 @@ pub struct UpdateRecipe {
     pub r: usize,
     /// LoRA scale numerator: the adapter's output is multiplied by `lora_alpha / r`.
     pub lora_alpha: f64,
-    /// Which projections carry an adapter.
+    /// Multiply by `lora_alpha / √r` instead.
+    #[serde(default)]
+    pub use_rslora: bool,
+    /// Share of factor A's inputs that each step leaves out.
+    #[serde(default)]
+    pub lora_dropout: f64,
+    /// Which projections carry an adapter: their names, or `"all-linear"`.
+    #[serde(deserialize_with = "target_modules")]
     pub target_modules: Vec<Projection>,
     /// How factor A starts; factor B starts at zero.
     pub init_lora_weights: LoraInit,
@@ -41,9 +49,29 @@ pub struct UpdateRecipe {
     pub max_grad_norm: Option<f64>,
     /// Course of the learning rate.
     pub lr_scheduler_type: Schedule,
+    /// Steps in which the learning rate rises from 0.
+    #[serde(default)]
+    pub warmup_steps: u64,
+    /// The same as a share of all steps; `warmup_steps` overrides it.
+    #[serde(default)]
+    pub warmup_ratio: f64,
     /// Sequences per optimizer step; absent: all of them in every step.
     #[serde(default)]
     pub sequences_per_step: Option<usize>,
+    /// Parts that the sequences of a step are computed in, one after another: less memory, the same
+    /// adapter.
+    #[serde(default = "once")]
+    pub gradient_accumulation_steps: usize,
+    /// Most tokens of one forward; what exceeds it is computed in further ones. Absent: no limit.
+    #[serde(default)]
+    pub max_tokens_per_forward: Option<usize>,
+    /// A candidate is given up when its loss stays above so many times its first one; absent: only
+    /// when it is no number any more.
+    #[serde(default)]
+    pub loss_watchdog_threshold: Option<f64>,
+    /// Steps in a row that the loss must stay there.
+    #[serde(default = "default_patience")]
+    pub loss_watchdog_patience: u64,
     /// How often each line of an edit comes among the sequences.
     #[serde(default = "once")]
     pub edit_repeats: usize,
@@ -54,21 +82,30 @@ pub struct UpdateRecipe {
     pub replay: Vec<ReplayQuota>,
 }
 
-fn once() -> usize {
+pub(crate) fn once() -> usize {
     1
+}
+
+pub(crate) fn default_patience() -> u64 {
+    OptimRecipe::default().loss_watchdog_patience
 }
 
 fn yes() -> bool {
     true
 }
 
-/// The recipe as it is hashed.
+/// The recipe as it is hashed. What was added to it later is hashed only where it is not in its
+/// neutral position, so that recipes without it keep the digests that were published.
 #[derive(Serialize)]
 struct Resolved<'a> {
     version: u32,
     loss: &'a str,
     r: usize,
     lora_alpha: f64,
+    #[serde(skip_serializing_if = "is_neutral")]
+    use_rslora: bool,
+    #[serde(skip_serializing_if = "is_neutral")]
+    lora_dropout: f64,
     target_modules: &'a [Projection],
     init_lora_weights: LoraInit,
     learning_rate: f64,
@@ -78,10 +115,28 @@ struct Resolved<'a> {
     weight_decay: f64,
     max_grad_norm: Option<f64>,
     lr_scheduler_type: Schedule,
+    #[serde(skip_serializing_if = "is_neutral")]
+    warmup_steps: u64,
+    #[serde(skip_serializing_if = "is_neutral")]
+    warmup_ratio: f64,
     sequences_per_step: Option<usize>,
+    #[serde(skip_serializing_if = "is_once")]
+    gradient_accumulation_steps: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens_per_forward: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss_watchdog: Option<(f64, u64)>,
     edit_repeats: usize,
     contexts: bool,
     replay: Vec<ResolvedQuota>,
+}
+
+fn is_neutral<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn is_once(count: &usize) -> bool {
+    *count == 1
 }
 
 const LOSS: &str = "mean over edit and replay tokens + mean over context tokens";
@@ -94,8 +149,8 @@ impl UpdateRecipe {
             alpha: self.lora_alpha,
             targets: self.target_modules.clone(),
             init: self.init_lora_weights,
-            dropout: 0.0,
-            use_rslora: false,
+            dropout: self.lora_dropout,
+            use_rslora: self.use_rslora,
         }
     }
 
@@ -110,8 +165,13 @@ impl UpdateRecipe {
             weight_decay: self.weight_decay,
             clip: self.max_grad_norm,
             schedule: self.lr_scheduler_type,
-            warmup_steps: 0,
+            warmup_steps: self.warmup_steps,
+            warmup_ratio: self.warmup_ratio,
             sequences_per_step: self.sequences_per_step,
+            gradient_accumulation_steps: self.gradient_accumulation_steps,
+            max_tokens_per_forward: self.max_tokens_per_forward,
+            loss_watchdog_threshold: self.loss_watchdog_threshold,
+            loss_watchdog_patience: self.loss_watchdog_patience,
         }
     }
 
@@ -142,6 +202,8 @@ impl UpdateRecipe {
             loss: LOSS,
             r: self.r,
             lora_alpha: self.lora_alpha,
+            use_rslora: self.use_rslora,
+            lora_dropout: self.lora_dropout,
             target_modules: &self.target_modules,
             init_lora_weights: self.init_lora_weights,
             learning_rate: self.learning_rate,
@@ -151,7 +213,14 @@ impl UpdateRecipe {
             weight_decay: self.weight_decay,
             max_grad_norm: self.max_grad_norm,
             lr_scheduler_type: self.lr_scheduler_type,
+            warmup_steps: self.warmup_steps,
+            warmup_ratio: self.warmup_ratio,
             sequences_per_step: self.sequences_per_step,
+            gradient_accumulation_steps: self.gradient_accumulation_steps,
+            max_tokens_per_forward: self.max_tokens_per_forward,
+            loss_watchdog: self
+                .loss_watchdog_threshold
+                .map(|threshold| (threshold, self.loss_watchdog_patience)),
             edit_repeats: self.edit_repeats,
             contexts: self.contexts,
             replay: resolved(replay),
@@ -167,6 +236,8 @@ pub(crate) mod tests {
         UpdateRecipe {
             r: 2,
             lora_alpha: 4.0,
+            use_rslora: false,
+            lora_dropout: 0.0,
             target_modules: vec![Projection::Q, Projection::Down],
             init_lora_weights: LoraInit::Gaussian,
             learning_rate: 5e-3,
@@ -176,7 +247,13 @@ pub(crate) mod tests {
             weight_decay: 0.0,
             max_grad_norm: None,
             lr_scheduler_type: Schedule::Linear,
+            warmup_steps: 0,
+            warmup_ratio: 0.0,
             sequences_per_step: None,
+            gradient_accumulation_steps: 1,
+            max_tokens_per_forward: None,
+            loss_watchdog_threshold: None,
+            loss_watchdog_patience: default_patience(),
             edit_repeats: 1,
             contexts: true,
             replay: Vec::new(),
@@ -200,6 +277,35 @@ pub(crate) mod tests {
         let mut longer = recipe();
         longer.steps += 1;
         assert_ne!(digest, longer.digest(&[source([0; 32])]).unwrap());
+    }
+
+    #[test]
+    fn every_field_of_the_recipe_reaches_its_digest() {
+        let plain = recipe();
+        let patient = UpdateRecipe { loss_watchdog_threshold: Some(4.0), ..recipe() };
+        let mut recipes = vec![
+            plain.clone(),
+            UpdateRecipe { use_rslora: true, ..recipe() },
+            UpdateRecipe { lora_dropout: 0.1, ..recipe() },
+            UpdateRecipe { warmup_steps: 1, ..recipe() },
+            UpdateRecipe { warmup_ratio: 0.1, ..recipe() },
+            UpdateRecipe { gradient_accumulation_steps: 2, ..recipe() },
+            UpdateRecipe { max_tokens_per_forward: Some(64), ..recipe() },
+            UpdateRecipe { loss_watchdog_patience: 5, ..patient.clone() },
+            patient,
+        ];
+        let count = recipes.len();
+        recipes.sort_by_cached_key(|recipe| recipe.digest(&[]).unwrap().to_string());
+        recipes.dedup_by_key(|recipe| recipe.digest(&[]).unwrap());
+        assert_eq!(recipes.len(), count);
+        let idle = UpdateRecipe { loss_watchdog_patience: 9, ..recipe() };
+        assert_eq!(idle.digest(&[]).unwrap(), plain.digest(&[]).unwrap(), "nothing to wait for");
+    }
+
+    #[test]
+    fn recipes_of_before_keep_their_digests() {
+        let known = "f4582e6307bca0145ade923c2706d43c08a103dfe4b977e23effe52c7e38b92b";
+        assert_eq!(recipe().digest(&[source([0; 32])]).unwrap().to_string(), known);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use seal_model::Tokenizer;
 use seal_protocol::{LossPart, SelfEdit, TrainingExample};
-use seal_training::TrainSequence;
+use seal_training::{End, TrainSequence};
 
 /// Loss part of edit and replay lines.
 pub(crate) const LINES: usize = 0;
@@ -126,7 +126,7 @@ impl Sequencer<'_> {
             });
         }
         let weights = (0..tokens.len()).map(|at| f32::from(u8::from(at >= read))).collect();
-        Ok(TrainSequence { tokens, weights, part })
+        Ok(TrainSequence { tokens, weights, part, end: End::Token(self.end) })
     }
 
     fn encode(&self, example: usize, text: &str) -> Result<Vec<u32>, SequenceError> {

@@ -93,6 +93,8 @@ impl Student {
         let state_folder = &config.state;
         let failed = |source| unwritable(state_folder, source);
         let adapters = ContentStore::new(state_folder.join("adapter-files")).map_err(failed)?;
+        let unfinished = state_folder.join("unfinished");
+        std::fs::create_dir_all(&unfinished).map_err(failed)?;
         let state = Arc::new(State::open(&state_folder.join("state.sqlite"))?);
         let requests = SignedFiles::open(&state_folder.join("requests"))?;
         let folder = &config.base_model;

@@ -1,12 +1,19 @@
 //! Training many candidates side by side, each kept as soon as it is done.
 //!
-//! **Invariant:** an adapter is stored before it is remembered, so a crash costs at most one batch
-//! and a resumed job names the same files.
+//! **Invariant:** an adapter is stored before it is remembered, and a long update is saved on its
+//! way, so a crash costs at most `save_steps` optimizer steps of one batch and a resumed job names
+//! the same files.
+//! **Invariant:** a candidate that diverges ends alone; the others of its batch are what they would
+//! have been without it.
 
 use seal_model::Adapter;
 use seal_protocol::{ADAPTER_CONFIG_FILE, ADAPTER_MODEL_FILE, AdapterFile, Candidate, Digest};
-use seal_training::{InnerJob, TrainSequence, inner_updates};
+use seal_training::{
+    Diverged, InnerJob, SaveError, Saves, TrainOptions, TrainSequence, inner_updates_with,
+};
 use seal_trust::digest_of;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
 
 use crate::error::StudentError;
 use crate::recipe::UpdateRecipe;
@@ -24,14 +31,18 @@ pub(crate) struct Task {
     pub(crate) sequences: Vec<TrainSequence>,
 }
 
+/// The files of one task's adapter, unless its training led nowhere.
+pub(crate) type Files = Result<Vec<AdapterFile>, Diverged>;
+
 impl Student {
-    /// Trains what was not trained before; returns the files of every task, in order.
+    /// Trains what was not trained before; returns what became of every task, in order.
     pub(crate) fn train(
         &self,
         tasks: &[Task],
         report: Report<'_>,
-    ) -> Result<Vec<Vec<AdapterFile>>, StudentError> {
-        let mut files = self.trained_before(tasks)?;
+    ) -> Result<Vec<Files>, StudentError> {
+        let mut files: Vec<Option<Files>> =
+            self.trained_before(tasks)?.into_iter().map(|files| files.map(Ok)).collect();
         let mut done = files.iter().flatten().count();
         for batch in batches(tasks, &files, self.config.candidates_per_batch) {
             let total = tasks.len() as u64;
@@ -41,8 +52,13 @@ impl Student {
             };
             let trained = self.train_batch(tasks, &batch, &mut inside)?;
             done += batch.len();
-            for (index, adapter) in batch.into_iter().zip(trained) {
-                files[index] = Some(adapter);
+            for (index, outcome) in batch.into_iter().zip(trained) {
+                let outcome = outcome.map_err(|diverged| Diverged { candidate: index, ..diverged });
+                if let Err(diverged) = &outcome {
+                    let edits = &tasks[index].edits;
+                    tracing::warn!(edit.ids = ?edits, "no adapter came of an update: {diverged}");
+                }
+                files[index] = Some(outcome);
             }
         }
         report(tasks.len() as u64, tasks.len() as u64);
@@ -66,7 +82,7 @@ impl Student {
         tasks: &[Task],
         batch: &[usize],
         report: Report<'_>,
-    ) -> Result<Vec<Vec<AdapterFile>>, StudentError> {
+    ) -> Result<Vec<Files>, StudentError> {
         let job = |index: &usize| InnerJob {
             sequences: tasks[*index].sequences.clone(),
             seed: tasks[*index].seed,
@@ -74,16 +90,49 @@ impl Student {
         };
         let jobs: Vec<InnerJob> = batch.iter().map(job).collect();
         let recipe = tasks[batch[0]].recipe.engine();
-        let trained = inner_updates(&self.base, &jobs, &recipe, report)?;
-        let stored: Vec<Vec<AdapterFile>> =
-            trained.iter().map(|one| self.store(&one.adapter)).collect::<Result<_, _>>()?;
-        let remembered = batch
-            .iter()
-            .zip(&stored)
-            .map(|(index, files)| Ok((self.key_of(&tasks[*index])?, files.clone())))
-            .collect::<Result<Vec<_>, StudentError>>()?;
+        let keys = batch.iter().map(|index| self.key_of(&tasks[*index]));
+        let keys: Vec<Digest> = keys.collect::<Result<_, _>>()?;
+        let unfinished: Vec<PathBuf> =
+            keys.iter().map(|key| self.unfinished().join(format!("{key}.safetensors"))).collect();
+        let options = TrainOptions {
+            gradient_checkpointing: self.config.gradient_checkpointing,
+            saves: NonZeroU64::new(self.config.save_steps).map(|every_steps| Saves {
+                every_steps,
+                identity: self.base_digest.as_bytes(),
+                files: &unfinished,
+                unusable: &|error: &SaveError| tracing::warn!("{error}"),
+            }),
+        };
+        let trained = inner_updates_with(&self.base, &jobs, &recipe, &options, report)?;
+        let stored: Vec<Files> = trained
+            .into_iter()
+            .map(|outcome| match outcome {
+                Ok(trained) => self.store(&trained.adapter).map(Ok),
+                Err(diverged) => Ok(Err(diverged)),
+            })
+            .collect::<Result<_, _>>()?;
+        let done = keys.into_iter().zip(&stored);
+        let remembered: Vec<(Digest, Vec<AdapterFile>)> =
+            done.filter_map(|(key, files)| Some((key, files.as_ref().ok()?.clone()))).collect();
         self.state.remember_trained(&remembered)?;
+        self.clear_unfinished()?;
         Ok(stored)
+    }
+
+    /// Folder of updates that were not finished.
+    pub(crate) fn unfinished(&self) -> PathBuf {
+        self.config.state.join("unfinished")
+    }
+
+    /// Forgets what is unfinished once a batch is done. One batch is under way at a time, so all
+    /// that is there was its own, or that of a job whose recipe has changed since.
+    fn clear_unfinished(&self) -> Result<(), StudentError> {
+        let folder = self.unfinished();
+        let failed = |source| unwritable(&folder, source);
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            std::fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Stores an adapter's two files by content.

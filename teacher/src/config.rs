@@ -128,8 +128,7 @@ impl PolicyUpdateSettings {
             weight_decay: self.weight_decay,
             clip: self.max_grad_norm,
             schedule: self.lr_scheduler_type,
-            warmup_steps: 0,
-            final_fraction: 0.0,
+            ..OptimRecipe::default()
         }
     }
 }

@@ -3,7 +3,7 @@
 //! `<bos> context <edit> reply <eos>` with loss on the reply alone. Plan and size words weigh more,
 //! because one of them decides over all lines that follow. Loss parts: 0 replies, 1 replay lines.
 
-use seal_training::TrainSequence;
+use seal_training::{End, TrainSequence};
 
 use crate::prompt::{PromptError, Prompter, WrittenPrompt};
 
@@ -27,7 +27,7 @@ pub(crate) fn reply_row(
         false => 1.0,
     };
     let weights = std::iter::repeat_n(0.0, read).chain(reply.iter().map(weight)).collect();
-    TrainSequence { tokens, weights, part: REPLIES }
+    TrainSequence { tokens, weights, part: REPLIES, end: End::Token(prompter.end()) }
 }
 
 /// The row of one replay line.
@@ -37,5 +37,5 @@ pub(crate) fn reply_row(
 pub(crate) fn replay_row(prompter: &Prompter, line: &str) -> Result<TrainSequence, PromptError> {
     let tokens = prompter.line(line)?;
     let weights = (0..tokens.len()).map(|at| f32::from(u8::from(at > 0))).collect();
-    Ok(TrainSequence { tokens, weights, part: REPLAY })
+    Ok(TrainSequence { tokens, weights, part: REPLAY, end: End::Token(prompter.end()) })
 }

@@ -60,8 +60,7 @@ fn update(learning_rate: f64, steps: u64) -> InnerRecipe {
         weight_decay: 0.0,
         clip: None,
         schedule: Schedule::Linear,
-        warmup_steps: 0,
-        sequences_per_step: None,
+        ..InnerRecipe::default()
     }
 }
 
@@ -150,7 +149,10 @@ impl<'a> Probe<'a> {
     pub fn run(&self, trials: &[Trial], recipe: &InnerRecipe) -> Result<Vec<Effect>, EffectError> {
         let jobs = trials.iter().map(|trial| self.job(trial)).collect::<Result<Vec<_>, _>>()?;
         let trained = inner_updates(self.decoder, &jobs, recipe, &mut |_, _| {})?;
-        let adapters: Vec<Adapter> = trained.into_iter().map(|done| done.adapter).collect();
+        let adapters = trained
+            .into_iter()
+            .map(|outcome| Ok(outcome.map_err(TrainError::from)?.adapter))
+            .collect::<Result<Vec<Adapter>, EffectError>>()?;
         let measured = trials.iter().enumerate().map(|(at, trial)| (trial.context, Some(at)));
         self.measure(&adapters, &measured.collect::<Vec<_>>())
     }

@@ -7,7 +7,7 @@
 //! **Invariant:** recipe and build fix the weights.
 
 use seal_model::{Decoder, ModelError};
-use seal_training::{FineTune, OptimRecipe, Schedule, TrainError, TrainSequence};
+use seal_training::{End, FineTune, OptimRecipe, Schedule, TrainError, TrainSequence};
 use serde::{Deserialize, Serialize};
 
 use crate::architecture::fresh_decoder;
@@ -67,6 +67,7 @@ impl PretrainRecipe {
             schedule: Schedule::Cosine,
             warmup_steps: self.warmup_steps,
             final_fraction: 0.02,
+            ..OptimRecipe::default()
         }
     }
 }
@@ -113,9 +114,9 @@ pub fn pretrain(
         let batch = mix.batch(recipe)?;
         tokens += batch.iter().map(|sequence| sequence.tokens.len() as u64).sum::<u64>();
         let loss = run.step(&batch)?;
-        progress(Progress { step, tokens, loss, decoder: run.decoder() });
+        progress(Progress { step, tokens, loss, decoder: &run.decoder()? });
     }
-    Ok((run.decoder().clone(), tokens))
+    Ok((run.decoder()?, tokens))
 }
 
 /// The endless stream of sequences.
@@ -169,7 +170,8 @@ fn document_sequence(
     let prompt = vocabulary.prompt(&document.prompt())?;
     let edit = [vocabulary.encode(&document.edit.text())?, vec![EOS]].concat();
     let weights = [vec![PASSAGE_WEIGHT; prompt.len()], vec![1.0; edit.len()]].concat();
-    Ok(TrainSequence { tokens: [prompt, edit].concat(), weights, part: DOCUMENTS })
+    let tokens = [prompt, edit].concat();
+    Ok(TrainSequence { tokens, weights, part: DOCUMENTS, end: End::Token(EOS) })
 }
 
 #[cfg(test)]

@@ -42,8 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         weight_decay: 0.0,
         clip: Some(1.0),
         schedule: Schedule::Linear,
-        warmup_steps: 0,
-        sequences_per_step: None,
+        ..InnerRecipe::default()
     };
     let job = InnerJob { sequences: sequences.clone(), seed: 1, start: None };
     let start = Instant::now();

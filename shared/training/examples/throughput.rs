@@ -5,7 +5,7 @@ use seal_model::{
     Decoder, DecoderConfig, Family, LoraSpec, Prompt, RopeScaling, SamplingConfig, generate,
 };
 use seal_training::{
-    InnerJob, InnerRecipe, OptimRecipe, Schedule, TrainSequence, fine_tune, inner_updates,
+    InnerJob, InnerRecipe, OptimRecipe, Schedule, TrainSequence, Trained, fine_tune, inner_updates,
 };
 use std::time::Instant;
 
@@ -53,8 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         weight_decay: 0.0,
         clip: None,
         schedule: Schedule::Linear,
-        warmup_steps: 0,
-        sequences_per_step: None,
+        ..InnerRecipe::default()
     };
     let tokens = 32 * 12 + 44;
     // Frozen weights cost a forward and an input gradient; factors also a gradient of their own.
@@ -63,7 +62,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for candidates in [1, 8] {
         let jobs: Vec<InnerJob> = (0..candidates).map(job).collect();
         let start = Instant::now();
-        let trained = inner_updates(&decoder, &jobs, &recipe, &mut |_, _| {})?;
+        let trained: Vec<Trained> = inner_updates(&decoder, &jobs, &recipe, &mut |_, _| {})?
+            .into_iter()
+            .collect::<Result<_, _>>()?;
         let seconds = start.elapsed().as_secs_f64();
         println!(
             "{candidates:3} candidates: {:.3} s each, {:.0} per minute, {:.1} GFLOP/s, loss {:.3} -> {:.3}",

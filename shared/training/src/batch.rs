@@ -1,82 +1,11 @@
-//! Training sequences and the batches made of them.
+//! The forwards that a step is made of.
 //!
-//! **Invariant:** a candidate's weights are normalised over its own sequences of the step, so its
-//! loss and gradient do not depend on which other candidates share the batch.
+//! **Invariant:** a candidate's weights are normalised over its own sequences of the whole step, so
+//! its loss and gradient depend neither on the other candidates nor on how a step is cut.
 
-use crate::error::{Result, TrainError};
+use crate::sequence::TrainSequence;
 use seal_model::batch::Batch;
-use seal_model::{Decoder, ModelError};
 use std::collections::BTreeMap;
-
-/// One sequence to train on.
-///
-/// The loss of a step is, summed over the parts, the weighted mean over that part's tokens. So a
-/// passage may count as much as thirty lines together: give them different parts.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TrainSequence {
-    /// The tokens, begin and end tokens included.
-    pub tokens: Vec<u32>,
-    /// Relative weight of predicting each token; the first is never predicted and its weight
-    /// ignored. 0 masks a token.
-    pub weights: Vec<f32>,
-    /// Which mean of the loss the tokens belong to.
-    pub part: usize,
-}
-
-impl TrainSequence {
-    /// A sequence of which every token but the first is trained.
-    #[must_use]
-    pub fn all(tokens: Vec<u32>, part: usize) -> Self {
-        let weights = vec![1.0; tokens.len()];
-        Self { tokens, weights, part }
-    }
-
-    /// A sequence of which the tokens from `from` on are trained: a prompt and its completion.
-    #[must_use]
-    pub fn completion(tokens: Vec<u32>, from: usize, part: usize) -> Self {
-        let weights = (0..tokens.len()).map(|i| if i < from { 0.0 } else { 1.0 }).collect();
-        Self { tokens, weights, part }
-    }
-
-    /// What is wrong with it, if anything.
-    fn problem(&self, decoder: &Decoder) -> Option<String> {
-        if self.weights.len() != self.tokens.len() {
-            return Some(format!(
-                "{} weights for {} tokens",
-                self.weights.len(),
-                self.tokens.len()
-            ));
-        }
-        if self.weights.iter().any(|w| !(w.is_finite() && *w >= 0.0)) {
-            return Some("a token's weight is negative or not finite".into());
-        }
-        decoder.check_tokens(&self.tokens).err().map(|e: ModelError| e.to_string())
-    }
-
-    fn trained_weights(&self) -> &[f32] {
-        self.weights.get(1..).unwrap_or(&[])
-    }
-}
-
-/// Refuses sequences that cannot be trained on, before any work is done.
-///
-/// # Errors
-/// The first such sequence, and a candidate that trains nothing.
-pub(crate) fn check(
-    decoder: &Decoder,
-    candidate: usize,
-    sequences: &[TrainSequence],
-) -> Result<()> {
-    for (sequence, s) in sequences.iter().enumerate() {
-        if let Some(problem) = s.problem(decoder) {
-            return Err(TrainError::Sequence { candidate, sequence, problem });
-        }
-    }
-    match sequences.iter().any(|s| s.trained_weights().iter().any(|&w| w > 0.0)) {
-        true => Ok(()),
-        false => Err(TrainError::NothingToTrain { candidate }),
-    }
-}
 
 /// A forward batch with the rows that are trained.
 #[derive(Clone, Debug, Default)]
@@ -105,14 +34,11 @@ impl TrainBatch {
         adapter: Option<usize>,
         norms: &BTreeMap<usize, f64>,
     ) {
-        for sequence in sequences {
-            let Some(last) = sequence.trained_weights().iter().rposition(|&w| w > 0.0) else {
-                continue;
-            };
+        for sequence in sequences.into_iter().filter(|sequence| sequence.rows() > 0) {
+            let rows = sequence.rows();
             let norm = norms.get(&sequence.part).copied().unwrap_or(1.0);
-            // Tokens after the last trained one predict nothing.
-            let span = self.inputs.push(&sequence.tokens[..=last], adapter);
-            for (i, &weight) in sequence.trained_weights()[..=last].iter().enumerate() {
+            let span = self.inputs.push(&sequence.tokens[..rows], adapter);
+            for (i, &weight) in sequence.trained_weights()[..rows].iter().enumerate() {
                 if weight > 0.0 {
                     self.rows.push(span.start + i);
                     self.targets.push(sequence.tokens[i + 1]);
@@ -139,6 +65,59 @@ pub fn part_norms<'a>(
     norms
 }
 
+/// How a step is cut into forwards: by the recipe, never by the machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cuts {
+    /// Parts of about as many sequences each.
+    pub(crate) parts: usize,
+    /// Most rows of one forward, if it is limited; a longer sequence is a forward of its own.
+    pub(crate) max_rows: Option<usize>,
+}
+
+/// One forward of a step.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Forward {
+    pub(crate) batch: TrainBatch,
+    /// Rows of each slot in earlier forwards of the step.
+    pub(crate) first_rows: Vec<u64>,
+}
+
+/// The forwards of one step of several candidates: `sequences` by slot.
+///
+/// Each candidate's sequences stay in their order, over all forwards. As every sum of the backward
+/// is a chain in that order, on the CPU the cuts change no bit.
+pub(crate) fn forwards(sequences: &[Vec<&TrainSequence>], cuts: Cuts) -> Vec<Forward> {
+    let norms: Vec<_> = sequences.iter().map(|own| part_norms(own.iter().copied())).collect();
+    let mut seen = vec![0u64; sequences.len()];
+    let mut forwards: Vec<Forward> = Vec::new();
+    for part in 0..cuts.parts {
+        let mut is_new = true;
+        for (slot, own) in sequences.iter().enumerate() {
+            for sequence in &own[share(own.len(), part, cuts.parts)] {
+                let rows = sequence.rows();
+                let is_full = |last: &Forward| {
+                    cuts.max_rows.is_some_and(|most| last.batch.inputs.rows() + rows > most)
+                };
+                if is_new || forwards.last().is_some_and(is_full) {
+                    forwards.push(Forward { first_rows: seen.clone(), ..Forward::default() });
+                    is_new = false;
+                }
+                if let Some(last) = forwards.last_mut() {
+                    last.batch.push([*sequence], slot, Some(slot), &norms[slot]);
+                }
+                seen[slot] += rows as u64;
+            }
+        }
+    }
+    forwards
+}
+
+/// The indices of part `part` of `parts` of `len` things.
+pub(crate) fn share(len: usize, part: usize, parts: usize) -> std::ops::Range<usize> {
+    let edge = |part: usize| usize::try_from(len as u128 * part as u128 / parts as u128);
+    edge(part).unwrap_or(len)..edge(part + 1).unwrap_or(len)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,5 +137,34 @@ mod tests {
         assert_eq!(batch.targets[..4], [2, 3, 4, 3]);
         assert_eq!(batch.rows[..4], [0, 1, 2, 4]);
         assert_eq!(batch.inputs.rows(), 3 + 2 + 29, "the last token of a sequence is no input");
+    }
+
+    fn lengths(of: &[usize]) -> Vec<TrainSequence> {
+        of.iter().map(|&len| TrainSequence::all(vec![1; len + 1], 0)).collect()
+    }
+
+    /// Rows of each sequence, by forward.
+    fn cut(own: &[TrainSequence], parts: usize, max_rows: Option<usize>) -> Vec<Vec<usize>> {
+        let forwards = forwards(&[own.iter().collect()], Cuts { parts, max_rows });
+        let spans = |forward: &Forward| forward.batch.inputs.spans.iter().map(|s| s.len).collect();
+        forwards.iter().map(spans).collect()
+    }
+
+    #[test]
+    fn a_step_is_cut_by_parts_and_by_rows_and_loses_no_sequence() {
+        let own = lengths(&[3, 4, 5, 6, 20, 1]);
+        assert_eq!(cut(&own, 1, None), [vec![3, 4, 5, 6, 20, 1]]);
+        assert_eq!(cut(&own, 2, None), [vec![3, 4, 5], vec![6, 20, 1]]);
+        assert_eq!(cut(&own, 1, Some(9)), [vec![3, 4], vec![5], vec![6], vec![20], vec![1]]);
+        assert_eq!(cut(&own, 100, None).len(), 6, "empty parts are no forwards");
+    }
+
+    #[test]
+    fn rows_are_counted_over_the_whole_step_by_candidate() {
+        let (a, b) = (lengths(&[3, 4, 5]), lengths(&[2, 2]));
+        let cuts = Cuts { parts: 2, max_rows: Some(6) };
+        let forwards = forwards(&[a.iter().collect(), b.iter().collect()], cuts);
+        let firsts: Vec<_> = forwards.iter().map(|forward| forward.first_rows.clone()).collect();
+        assert_eq!(firsts, [[0, 0], [3, 2], [7, 2], [12, 2]]);
     }
 }

@@ -1,5 +1,7 @@
 //! Why a training run was refused or given up.
 
+use crate::saved::SaveError;
+use crate::watchdog::Diverged;
 use seal_model::ModelError;
 
 /// No variant leaves a half-trained result behind.
@@ -23,26 +25,40 @@ pub enum TrainError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A candidate whose sequences train no token.
+    /// A sequence that trains no token.
     #[error(
-        "candidate {candidate} trains no token; give it a sequence of at least two tokens with a positive weight"
+        "candidate {candidate}, sequence {sequence} trains no token; leave it out, or give one of its tokens after the first a positive weight"
     )]
+    Untrained {
+        /// Which job.
+        candidate: usize,
+        /// Which of its sequences.
+        sequence: usize,
+    },
+    /// A sequence that would teach the model never to stop.
+    #[error(
+        "candidate {candidate}, sequence {sequence}: the end-of-turn token {token} carries no loss after a token that does, so the model would not learn to stop; give it a weight and let it be the last trained token, or mark the sequence as truncated"
+    )]
+    EndUnlearned {
+        /// Which job.
+        candidate: usize,
+        /// Which of its sequences.
+        sequence: usize,
+        /// The token that ends a turn.
+        token: u32,
+    },
+    /// A candidate without sequences.
+    #[error("candidate {candidate} has nothing to train on; give it a sequence")]
     NothingToTrain {
         /// Which job.
         candidate: usize,
     },
-    /// The loss is no longer a number.
-    #[error(
-        "candidate {candidate} diverged at step {step}: its loss is {loss}; lower the learning rate"
-    )]
-    Diverged {
-        /// Which job.
-        candidate: usize,
-        /// The step, from 0.
-        step: u64,
-        /// The loss.
-        loss: f64,
-    },
+    /// Training no longer leads anywhere.
+    #[error(transparent)]
+    Diverged(#[from] Diverged),
+    /// An unfinished run could not be kept.
+    #[error(transparent)]
+    Save(#[from] SaveError),
     /// The model refused an input or a computation.
     #[error(transparent)]
     Model(#[from] ModelError),

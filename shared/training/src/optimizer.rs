@@ -1,20 +1,11 @@
-//! AdamW over one flat vector, with f32 state.
-//!
-//! Source: Loshchilov and Hutter, arXiv:1711.05101; the order of operations is PyTorch's.
+//! How gradients become updates: what every kind of training has in common.
 
 use crate::error::{Result, TrainError};
 use crate::schedule::{Schedule, factor};
-use rayon::prelude::*;
-use seal_model::ops::lanes::{dot_product, vectorised};
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
 
-/// Parameters from which the threads of the pool share a step.
-const PARALLEL_FROM: usize = 1 << 20;
-/// Parameters of one thread's share.
-const CHUNK: usize = 1 << 16;
-
-/// How gradients become updates.
+/// How gradients become updates. Fields added later are not written where they change nothing, so
+/// that the digest of a recipe stays what it was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimRecipe {
@@ -32,8 +23,46 @@ pub struct OptimRecipe {
     pub schedule: Schedule,
     /// Steps in which the rate rises from 0.
     pub warmup_steps: u64,
+    /// The same as a share of all steps, rounded up; `warmup_steps` above 0 overrides it, as in
+    /// Hugging Face's trainer.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub warmup_ratio: f64,
     /// Fraction of the peak rate that a falling schedule ends at.
     pub final_fraction: f64,
+    /// Parts that the sequences of a step are computed in, one after another. Gradients are summed
+    /// and weights normalised over the whole step, so more parts need less memory for the same
+    /// update: to the bit for adapters, within rounding for a decoder whose shards they cut.
+    #[serde(skip_serializing_if = "is_one")]
+    pub gradient_accumulation_steps: usize,
+    /// Most tokens of one forward; what exceeds it is computed in further ones, as above. A longer
+    /// sequence is a forward of its own. Absent: as many as fit the engine best.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens_per_forward: Option<usize>,
+    /// A candidate is given up when its loss stays above so many times its first one. (Axolotl's
+    /// option of this name is an absolute loss.)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_watchdog_threshold: Option<f64>,
+    /// Steps in a row that the loss must stay there.
+    #[serde(skip_serializing_if = "is_patient")]
+    pub loss_watchdog_patience: u64,
+}
+
+/// As in Axolotl.
+const PATIENCE: u64 = 3;
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+pub(crate) fn is_zero(ratio: &f64) -> bool {
+    *ratio == 0.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+pub(crate) fn is_one(parts: &usize) -> bool {
+    *parts == 1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+pub(crate) fn is_patient(patience: &u64) -> bool {
+    *patience == PATIENCE
 }
 
 impl Default for OptimRecipe {
@@ -47,7 +76,12 @@ impl Default for OptimRecipe {
             clip: None,
             schedule: Schedule::Linear,
             warmup_steps: 0,
+            warmup_ratio: 0.0,
             final_fraction: 0.0,
+            gradient_accumulation_steps: 1,
+            max_tokens_per_forward: None,
+            loss_watchdog_threshold: None,
+            loss_watchdog_patience: PATIENCE,
         }
     }
 }
@@ -58,29 +92,37 @@ impl OptimRecipe {
     /// # Errors
     /// The first field out of range.
     pub fn check(&self) -> Result<()> {
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let not_negative = |x: f64| x.is_finite() && x >= 0.0;
+        let in_unit = |x: f64| (0.0..1.0).contains(&x);
         let rules = [
-            (
-                "learning_rate",
-                self.learning_rate.is_finite() && self.learning_rate >= 0.0,
-                "must be 0 or more",
-            ),
+            ("learning_rate", not_negative(self.learning_rate), "must be 0 or more"),
             (
                 "betas",
                 in_unit(self.betas.0) && in_unit(self.betas.1),
                 "must be at least 0 and below 1",
             ),
-            ("eps", self.eps.is_finite() && self.eps > 0.0, "must be above 0"),
-            (
-                "weight_decay",
-                self.weight_decay.is_finite() && self.weight_decay >= 0.0,
-                "must be 0 or more",
-            ),
-            (
-                "clip",
-                self.clip.is_none_or(|c| c.is_finite() && c > 0.0),
-                "must be above 0, or absent",
-            ),
+            ("eps", positive(self.eps), "must be above 0"),
+            ("weight_decay", not_negative(self.weight_decay), "must be 0 or more"),
+            ("clip", self.clip.is_none_or(positive), "must be above 0, or absent"),
+            ("warmup_ratio", (0.0..=1.0).contains(&self.warmup_ratio), "must be 0 to 1"),
             ("final_fraction", (0.0..=1.0).contains(&self.final_fraction), "must be 0 to 1"),
+            (
+                "gradient_accumulation_steps",
+                self.gradient_accumulation_steps > 0,
+                "must be at least 1",
+            ),
+            (
+                "max_tokens_per_forward",
+                self.max_tokens_per_forward != Some(0),
+                "must be at least 1, or absent",
+            ),
+            (
+                "loss_watchdog_threshold",
+                self.loss_watchdog_threshold.is_none_or(|t| t.is_finite() && t >= 1.0),
+                "must be at least 1, or absent",
+            ),
+            ("loss_watchdog_patience", self.loss_watchdog_patience > 0, "must be at least 1"),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {
             Some((field, _, problem)) => Err(TrainError::Recipe { field, problem }),
@@ -91,120 +133,17 @@ impl OptimRecipe {
     /// The learning rate at `step` of `steps`, both from 0.
     #[must_use]
     pub fn rate(&self, step: u64, steps: u64) -> f64 {
-        self.learning_rate
-            * factor(self.schedule, step, steps, self.warmup_steps, self.final_fraction)
-    }
-}
-
-fn in_unit(x: f64) -> bool {
-    (0.0..1.0).contains(&x)
-}
-
-/// The running means of one flat parameter vector.
-#[derive(Clone, Debug)]
-pub struct AdamW {
-    first: Vec<f32>,
-    second: Vec<f32>,
-    steps: u64,
-}
-
-impl AdamW {
-    /// The state before the first step of `parameters` parameters.
-    #[must_use]
-    pub fn new(parameters: usize) -> Self {
-        Self { first: vec![0.0; parameters], second: vec![0.0; parameters], steps: 0 }
+        let warmup = self.warmup(steps);
+        self.learning_rate * factor(self.schedule, step, steps, warmup, self.final_fraction)
     }
 
-    /// One step at learning rate `rate`; weight decay only within `decayed`.
-    ///
-    /// # Panics
-    /// Vectors of another length than the state.
-    #[allow(clippy::cast_possible_truncation)]
-    pub fn step(
-        &mut self,
-        parameters: &mut [f32],
-        gradient: &mut [f32],
-        recipe: &OptimRecipe,
-        rate: f64,
-        decayed: &[Range<usize>],
-    ) {
-        assert!(
-            parameters.len() == self.first.len() && gradient.len() == self.first.len(),
-            "flat vectors differ"
-        );
-        self.steps += 1;
-        if let Some(most) = recipe.clip {
-            clip(gradient, most);
+    /// Steps in which the rate rises, of `steps`.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
+    fn warmup(&self, steps: u64) -> u64 {
+        match self.warmup_steps {
+            0 => (steps as f64 * self.warmup_ratio).ceil() as u64,
+            given => given,
         }
-        if recipe.weight_decay > 0.0 {
-            let keep = (1.0 - rate * recipe.weight_decay) as f32;
-            for range in decayed {
-                parameters[range.clone()].iter_mut().for_each(|p| *p *= keep);
-            }
-        }
-        self.update(parameters, gradient, recipe, rate);
-    }
-
-    #[allow(clippy::cast_possible_truncation)]
-    fn update(
-        &mut self,
-        parameters: &mut [f32],
-        gradient: &[f32],
-        recipe: &OptimRecipe,
-        rate: f64,
-    ) {
-        let (beta1, beta2) = recipe.betas;
-        let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
-        let size = (rate / (1.0 - beta1.powi(steps))) as f32;
-        let root = (1.0 / (1.0 - beta2.powi(steps)).sqrt()) as f32;
-        let (epsilon, new1, beta2, new2) =
-            (recipe.eps as f32, (1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
-        let numbers = Numbers { size, root, epsilon, new1, beta2, new2 };
-        if parameters.len() < PARALLEL_FROM {
-            update_kernel(parameters, gradient, &mut self.first, &mut self.second, numbers);
-            return;
-        }
-        let means = self.first.par_chunks_mut(CHUNK).zip(self.second.par_chunks_mut(CHUNK));
-        let parts = parameters.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).zip(means);
-        parts.for_each(|((p, g), (m, v))| update_kernel(p, g, m, v, numbers));
-    }
-}
-
-/// The scalars of one step.
-#[derive(Clone, Copy)]
-struct Numbers {
-    size: f32,
-    root: f32,
-    epsilon: f32,
-    new1: f32,
-    beta2: f32,
-    new2: f32,
-}
-
-vectorised! {
-    fn update_kernel<'a>(
-        parameters: &'a mut [f32],
-        gradient: &'a [f32],
-        first: &'a mut [f32],
-        second: &'a mut [f32],
-        n: Numbers,
-    ) {
-        let means = first.iter_mut().zip(second);
-        for ((p, g), (m, v)) in parameters.iter_mut().zip(gradient).zip(means) {
-            *m += n.new1 * (g - *m);
-            *v = n.beta2 * *v + n.new2 * g * g;
-            *p -= n.size * *m / (v.sqrt() * n.root + n.epsilon);
-        }
-    }
-}
-
-/// Scales `gradient` down to norm `most`, as PyTorch does.
-#[allow(clippy::cast_possible_truncation)]
-fn clip(gradient: &mut [f32], most: f64) {
-    let norm = f64::from(dot_product(gradient, gradient)).sqrt();
-    let factor = most / (norm + 1e-6);
-    if factor < 1.0 {
-        gradient.iter_mut().for_each(|g| *g *= factor as f32);
     }
 }
 
@@ -213,38 +152,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_step_moves_each_parameter_by_the_learning_rate() {
-        let (mut p, mut g) = (vec![1.0, -2.0, 0.5], vec![0.3, -7.0, 0.0]);
-        AdamW::new(3).step(&mut p, &mut g, &OptimRecipe::default(), 0.1, &[]);
-        assert!((p[0] - 0.9).abs() < 1e-6 && (p[1] + 1.9).abs() < 1e-6 && p[2] == 0.5, "{p:?}");
-    }
-
-    #[test]
-    fn decay_reaches_only_its_range_and_does_not_pass_through_the_means() {
-        let recipe = OptimRecipe { weight_decay: 0.5, ..OptimRecipe::default() };
-        let (mut p, mut g) = (vec![2.0, 2.0], vec![0.0, 0.0]);
-        AdamW::new(2).step(&mut p, &mut g, &recipe, 0.1, std::slice::from_ref(&(0..1)));
-        assert!((p[0] - 1.9).abs() < 1e-6 && p[1] == 2.0, "{p:?}");
-    }
-
-    #[test]
-    fn a_long_gradient_is_cut_and_a_short_one_left_alone() {
-        let mut long = vec![3.0, 4.0];
-        clip(&mut long, 1.0);
-        assert!((long[0] - 0.6).abs() < 1e-5 && (long[1] - 0.8).abs() < 1e-5);
-        let mut short = vec![0.3, 0.4];
-        clip(&mut short, 1.0);
-        assert_eq!(short, [0.3, 0.4]);
-    }
-
-    #[test]
     fn recipes_out_of_range_are_refused_by_field() {
+        let good = OptimRecipe::default;
         for (recipe, field) in [
-            (OptimRecipe { learning_rate: f64::NAN, ..OptimRecipe::default() }, "learning_rate"),
-            (OptimRecipe { betas: (0.9, 1.0), ..OptimRecipe::default() }, "betas"),
-            (OptimRecipe { clip: Some(0.0), ..OptimRecipe::default() }, "clip"),
+            (OptimRecipe { learning_rate: f64::NAN, ..good() }, "learning_rate"),
+            (OptimRecipe { betas: (0.9, 1.0), ..good() }, "betas"),
+            (OptimRecipe { clip: Some(0.0), ..good() }, "clip"),
+            (OptimRecipe { warmup_ratio: 1.5, ..good() }, "warmup_ratio"),
+            (OptimRecipe { gradient_accumulation_steps: 0, ..good() }, "gradient_accumulation"),
+            (OptimRecipe { max_tokens_per_forward: Some(0), ..good() }, "max_tokens_per_forward"),
+            (OptimRecipe { loss_watchdog_threshold: Some(0.5), ..good() }, "watchdog_threshold"),
+            (OptimRecipe { loss_watchdog_patience: 0, ..good() }, "watchdog_patience"),
         ] {
-            assert!(recipe.check().unwrap_err().to_string().contains(field));
+            assert!(recipe.check().unwrap_err().to_string().contains(field), "{field}");
         }
+    }
+
+    #[test]
+    fn a_recipe_without_later_fields_is_written_as_before_they_were_added() {
+        let text = r#"{"learning_rate":0.001,"betas":[0.9,0.999],"eps":1e-8,"weight_decay":0.0,"clip":null,"schedule":"linear","warmup_steps":0,"final_fraction":0.0}"#;
+        assert_eq!(serde_json::to_string(&OptimRecipe::default()).unwrap(), text);
+        assert_eq!(serde_json::from_str::<OptimRecipe>(text).unwrap(), OptimRecipe::default());
+    }
+
+    #[test]
+    fn warm_up_is_given_in_steps_or_as_a_share_of_them() {
+        let share = OptimRecipe { warmup_ratio: 0.1, ..OptimRecipe::default() };
+        assert_eq!((share.warmup(100), share.warmup(11), share.warmup(1)), (10, 2, 1));
+        let steps = OptimRecipe { warmup_steps: 7, ..share };
+        assert_eq!(steps.warmup(100), 7);
     }
 }

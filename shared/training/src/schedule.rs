@@ -11,7 +11,8 @@ pub enum Schedule {
     Linear,
     /// Falls as half a cosine.
     Cosine,
-    /// Stays.
+    /// Stays; with warm-up it is Hugging Face's `constant_with_warmup`.
+    #[serde(alias = "constant_with_warmup")]
     Constant,
 }
 

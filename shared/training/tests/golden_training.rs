@@ -14,7 +14,7 @@ use seal_training::backward::{
     AdapterGradients, Gradients, Places, WeightGradients, loss_and_gradients,
 };
 use seal_training::{
-    InnerJob, InnerRecipe, OptimRecipe, Schedule, TrainBatch, TrainSequence, fine_tune,
+    End, InnerJob, InnerRecipe, OptimRecipe, Schedule, TrainBatch, TrainSequence, fine_tune,
     inner_updates, part_norms,
 };
 
@@ -44,6 +44,7 @@ fn sequences(golden: &Golden) -> Vec<TrainSequence> {
         tokens: golden.ids(&format!("batch.ids.{n}")),
         weights: golden.floats(&format!("batch.weights.{n}")),
         part: 0,
+        end: End::Truncated,
     };
     (0..golden.count("batch.ids")).map(sequence).collect()
 }
@@ -108,8 +109,7 @@ fn recipe(start: &Adapter, clip: Option<f64>) -> InnerRecipe {
         weight_decay: 0.0,
         clip,
         schedule: Schedule::Linear,
-        warmup_steps: 0,
-        sequences_per_step: None,
+        ..InnerRecipe::default()
     }
 }
 
@@ -133,7 +133,7 @@ fn twenty_adapter_steps_follow_the_loss_curve_of_pytorch() {
             let job =
                 InnerJob { sequences: sequences(&golden), seed: 0, start: Some(start.clone()) };
             let trained = inner_updates(&decoder, &[job], &recipe(&start, clip), &mut |_, _| {});
-            check_curve(&golden, name, &trained.unwrap()[0].losses);
+            check_curve(&golden, name, &trained.unwrap().remove(0).unwrap().losses);
         }
     }
 }
@@ -145,7 +145,7 @@ fn twenty_adapter_steps_end_at_the_factors_of_pytorch() {
     let start = start(&golden, &decoder);
     let job = InnerJob { sequences: sequences(&golden), seed: 0, start: Some(start.clone()) };
     let trained = inner_updates(&decoder, &[job], &recipe(&start, None), &mut |_, _| {}).unwrap();
-    let flat = trained[0].adapter.flat().unwrap();
+    let flat = trained[0].as_ref().unwrap().adapter.flat().unwrap();
     check_factors(&golden, "final.", &named(decoder.config(), &start, &flat));
 }
 

@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor, Var};
 use oracle::{Named, Oracle};
 use seal_model::decoder::parameters;
 use seal_model::lora::factor_shapes;
+use seal_model::ops::dropout::Dropout;
 use seal_model::{
     Adapter, Decoder, DecoderConfig, Family, LoraSpec, Projection, RopeScaling, SlidingWindow,
 };
@@ -15,6 +16,7 @@ use seal_training::backward::{
     AdapterGradients, Gradients, Places, WeightGradients, loss_and_gradients,
 };
 use seal_training::{TrainBatch, TrainSequence, part_norms};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 fn config(family: Family, tied: bool) -> DecoderConfig {
@@ -132,7 +134,14 @@ fn check_full(config: &DecoderConfig) {
     let vars: BTreeMap<String, Var> =
         decoder.tensors().into_iter().map(|(n, t)| (n, Var::from_tensor(&t).unwrap())).collect();
     let weights: Named = vars.iter().map(|(n, v)| (n.clone(), v.as_tensor().clone())).collect();
-    let oracle = Oracle { config, weights: &weights, factors: &BTreeMap::new(), scale: 0.0 };
+    let oracle = Oracle {
+        config,
+        weights: &weights,
+        factors: &BTreeMap::new(),
+        scale: 0.0,
+        dropout: None,
+        first_row: Cell::new(0),
+    };
     let loss = oracle.loss(&sequences);
     let grads = loss.backward().unwrap();
 
@@ -191,6 +200,18 @@ fn factors_get_the_gradients_of_autograd_through_every_option_of_every_family() 
     }
 }
 
+#[test]
+fn a_rank_stabilised_scale_gets_the_gradients_of_autograd() {
+    let spec = LoraSpec { use_rslora: true, ..LoraSpec::all(3) };
+    check_factors(&config(Family::Llama, false), &spec);
+}
+
+#[test]
+fn with_dropout_every_candidate_gets_the_gradients_of_autograd_under_its_own_masks() {
+    let spec = LoraSpec { dropout: 0.3, ..LoraSpec::all(3) };
+    check_factors(&config(Family::Qwen2, true), &spec);
+}
+
 #[track_caller]
 fn check_factors(config: &DecoderConfig, spec: &LoraSpec) {
     let decoder = decoder(config);
@@ -200,6 +221,13 @@ fn check_factors(config: &DecoderConfig, spec: &LoraSpec) {
     let mut batch = TrainBatch::default();
     for (slot, job) in jobs.iter().enumerate() {
         batch.push(job, slot, Some(slot), &part_norms(job));
+    }
+    let dropout = |slot: usize| {
+        let seed = 40 + slot as u64;
+        Dropout { rate: spec.dropout, seed, step: 3, first_row: 0 }
+    };
+    if spec.dropout > 0.0 {
+        batch.inputs.dropouts = (0..2).map(dropout).collect();
     }
     let mut flats = vec![vec![0.0; adapters[0].flat().unwrap().len()]; 2];
     let mut sink = Gradients::Adapters(AdapterGradients::new(config, spec, &mut flats));
@@ -216,8 +244,14 @@ fn check_factors(config: &DecoderConfig, spec: &LoraSpec) {
         }
         let factors: Named = vars.iter().map(|(n, v)| (n.clone(), v.as_tensor().clone())).collect();
         let weights = decoder.tensors();
-        let oracle =
-            Oracle { config, weights: &weights, factors: &factors, scale: f64::from(spec.scale()) };
+        let oracle = Oracle {
+            config,
+            weights: &weights,
+            factors: &factors,
+            scale: f64::from(spec.scale()),
+            dropout: (spec.dropout > 0.0).then(|| dropout(slot)),
+            first_row: Cell::new(0),
+        };
         let loss = oracle.loss(job);
         let grads = loss.backward().unwrap();
         assert!((losses[slot] - f64::from(loss.to_scalar::<f32>().unwrap())).abs() < 1e-4);

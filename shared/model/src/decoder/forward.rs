@@ -86,14 +86,6 @@ pub struct LayerTrace {
     pub loras: [Vec<(LoraRows, Tensor)>; Projection::COUNT],
 }
 
-/// What a forward computed.
-pub struct Trace {
-    /// In order.
-    pub layers: Vec<LayerTrace>,
-    /// Residual stream `[n, d]` after the last layer, before the final norm.
-    pub output: Tensor,
-}
-
 impl Decoder {
     /// Runs `batch` through all layers; `keep` receives each layer's trace.
     ///
@@ -119,15 +111,21 @@ impl Decoder {
         Ok(x)
     }
 
-    /// [`Decoder::forward`] of whole sequences, with everything a backward needs.
+    /// What layer `index` computes from `input` `[n, d]` in a forward of whole sequences, once more.
     ///
     /// # Errors
-    /// As [`Decoder::forward`].
-    pub fn trace(&self, batch: &Batch, adapters: &[&Adapter]) -> Result<Trace> {
-        let mut layers = Vec::with_capacity(self.config().num_hidden_layers);
+    /// As [`Decoder::forward`], and a layer that does not exist.
+    pub fn trace_layer(
+        &self,
+        index: usize,
+        input: Tensor,
+        batch: &Batch,
+        adapters: &[&Adapter],
+    ) -> Result<LayerTrace> {
+        let missing = || ModelError::Input(format!("layer {index} does not exist"));
+        let layer = self.weights().layers.get(index).ok_or_else(missing)?;
         let mut fresh = Fresh { spans: &batch.spans };
-        let output = self.forward(batch, adapters, &mut fresh, &mut |trace| layers.push(trace))?;
-        Ok(Trace { layers, output })
+        Ok(self.layer(index, layer, input, batch, adapters, &mut fresh)?.1)
     }
 
     /// Logits `[n, vocab]` of every row of `batch`; for tests and small models.

@@ -5,7 +5,7 @@ mod forward;
 mod weights;
 
 pub use config::{DecoderConfig, Family, SlidingWindow};
-pub use forward::{Attend, Fresh, HeadNormTrace, LayerTrace, Trace};
+pub use forward::{Attend, Fresh, HeadNormTrace, LayerTrace};
 pub(crate) use weights::gaussian;
 pub use weights::{Layer, Weights, parameters};
 
@@ -125,6 +125,15 @@ impl Decoder {
     /// A vector of another length.
     pub fn with_flat(&self, flat: &[f32]) -> Result<Self> {
         let weights = Weights::from_flat(&self.config, flat, &self.device)?;
+        Ok(Self { weights: Arc::new(weights), ..self.clone() })
+    }
+
+    /// This decoder with other weights of the same shapes; it shares their tensors.
+    ///
+    /// # Errors
+    /// A tensor that is missing or misshapen.
+    pub fn with_tensors(&self, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
+        let weights = Weights::from_tensors(&self.config, tensors, Path::new(""))?;
         Ok(Self { weights: Arc::new(weights), ..self.clone() })
     }
 

@@ -1,10 +1,12 @@
 //! A second, plainly written forward for candle's autograd to differentiate.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::{log_softmax, softmax};
+use seal_model::ops::dropout::Dropout;
 use seal_model::{DecoderConfig, Projection, RopeScaling};
 use seal_training::{TrainSequence, part_norms};
 
@@ -82,9 +84,25 @@ pub(crate) struct Oracle<'a> {
     /// `<module>.A` and `<module>.B`.
     pub(crate) factors: &'a Named,
     pub(crate) scale: f64,
+    pub(crate) dropout: Option<Dropout>,
+    /// Rows of the sequences before this one.
+    pub(crate) first_row: Cell<usize>,
 }
 
 impl Oracle<'_> {
+    /// What A reads of `x` `[len, in]`.
+    fn kept(&self, x: &Tensor, module: &str) -> Tensor {
+        let Some(dropout) = self.dropout else { return x.clone() };
+        let places = (0..self.config.num_hidden_layers)
+            .flat_map(|layer| Projection::ALL.map(|which| (layer, which)));
+        let (layer, which) = places.into_iter().find(|(l, p)| p.module(*l) == module).unwrap();
+        let (len, inner) = x.dims2().unwrap();
+        let dropout = Dropout { first_row: self.first_row.get() as u64, ..dropout };
+        let factors = dropout.mask(layer, which).applied(&vec![1.0; len * inner], inner);
+        assert!(factors.contains(&0.0) && factors.iter().any(|f| *f > 1.0));
+        (x * Tensor::from_vec(factors, (len, inner), &Device::Cpu).unwrap()).unwrap()
+    }
+
     fn linear(&self, x: &Tensor, module: &str) -> Tensor {
         let product = |x: &Tensor, w: &Tensor| x.matmul(&w.t().unwrap()).unwrap();
         let mut y = product(x, &self.weights[&format!("{module}.weight")]);
@@ -93,7 +111,8 @@ impl Oracle<'_> {
         }
         if let Some(a) = self.factors.get(&format!("{module}.A")) {
             let b = &self.factors[&format!("{module}.B")];
-            y = (y + (product(&product(x, a), b) * self.scale).unwrap()).unwrap();
+            let u = product(&self.kept(x, module), a);
+            y = (y + (product(&u, b) * self.scale).unwrap()).unwrap();
         }
         y
     }
@@ -154,6 +173,7 @@ impl Oracle<'_> {
             for layer in 0..self.config.num_hidden_layers {
                 x = self.layer(&x, layer);
             }
+            self.first_row.set(self.first_row.get() + len);
             let x = rms_norm(&x, &self.weights["model.norm.weight"], self.config.rms_norm_eps);
             let logits = x.matmul(&head.t().unwrap()).unwrap();
             let targets =
