@@ -36,7 +36,8 @@ impl Student {
     ) -> Result<InnerUpdated, StudentError> {
         let edits = self.accepted_edits(request)?;
         let task = self.consolidation_task(request, &edits)?;
-        let trained = self.train(std::slice::from_ref(&task), &mut per_step(&task, report))?;
+        // It is one candidate, so its progress is told in optimizer steps.
+        let trained = self.train(std::slice::from_ref(&task), task.recipe.steps as u64, report)?;
         let files = trained.into_iter().collect::<Result<Vec<_>, _>>().map_err(TrainError::from)?;
         let candidates = files.into_iter().map(|files| self.candidate(&task, files)).collect();
         let purpose = AuditPurpose::Promotion;
@@ -150,10 +151,4 @@ impl Student {
             reason: refusal.to_string(),
         })
     }
-}
-
-/// A consolidation is one candidate, so its progress is told in optimizer steps.
-fn per_step<'a>(task: &Task, report: Report<'a>) -> impl FnMut(u64, u64) + Send + 'a {
-    let steps = task.recipe.steps as u64;
-    move |done, of| report(done * steps / of.max(1), steps)
 }

@@ -45,7 +45,7 @@ impl Student {
             .collect::<Result<Vec<_>, _>>()?;
         let (contexts, tasks) = flatten(planned);
         let mut candidates: Vec<Candidate> = Vec::new();
-        for (task, files) in tasks.iter().zip(self.train(&tasks, report)?) {
+        for (task, files) in tasks.iter().zip(self.train(&tasks, 1, report)?) {
             match files {
                 Ok(files) => candidates.push(self.candidate(task, files)),
                 Err(diverged) => refused.extend(task.edits.iter().map(|edit| RefusedEdit {

@@ -35,20 +35,22 @@ pub(crate) struct Task {
 pub(crate) type Files = Result<Vec<AdapterFile>, Diverged>;
 
 impl Student {
-    /// Trains what was not trained before; returns what became of every task, in order.
+    /// Trains what was not trained before; returns what became of every task, in order. Each task is
+    /// reported as `units` of work.
     pub(crate) fn train(
         &self,
         tasks: &[Task],
+        units: u64,
         report: Report<'_>,
     ) -> Result<Vec<Files>, StudentError> {
         let mut files: Vec<Option<Files>> =
             self.trained_before(tasks)?.into_iter().map(|files| files.map(Ok)).collect();
         let mut done = files.iter().flatten().count();
+        let total = tasks.len() as u64 * units;
         for batch in batches(tasks, &files, self.config.candidates_per_batch) {
-            let total = tasks.len() as u64;
-            let mut inside = |units: u64, of: u64| {
-                let share = units * batch.len() as u64 / of.max(1);
-                report(done as u64 + share, total);
+            let mut inside = |steps: u64, of: u64| {
+                let share = steps * batch.len() as u64 * units / of.max(1);
+                report(done as u64 * units + share, total);
             };
             let trained = self.train_batch(tasks, &batch, &mut inside)?;
             done += batch.len();
@@ -61,7 +63,7 @@ impl Student {
                 files[index] = Some(outcome);
             }
         }
-        report(tasks.len() as u64, tasks.len() as u64);
+        report(total, total);
         Ok(files.into_iter().flatten().collect())
     }
 

@@ -89,3 +89,34 @@ fn a_verdict_feeds_one_request_of_a_stage_and_is_free_for_a_later_stage() {
     assert_eq!(consolidate(&bench, "round-1", &verdicts[..1], &edits), Err("verdict_replayed"));
     assert!(consolidate(&bench, "round-2", &verdicts, &edits).is_ok());
 }
+
+#[test]
+fn a_killed_consolidation_goes_on_from_its_last_save_and_ends_at_the_same_adapter() {
+    let bench = Bench::new();
+    let Accepted { edits, verdicts } = accepted(&bench);
+    let undisturbed = consolidate(&bench, "end", &verdicts, &edits).unwrap();
+
+    let bench = Bench::new().reopen_with(|config| config.save_steps = 2);
+    let request = ConsolidateRequest { stage: "end".to_owned(), verdicts, edits, seed: 7 };
+    let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        bench.student.consolidate(&request, &mut |done, _| assert!(done < 5, "killed"))
+    }));
+    assert!(killed.is_err());
+    let unfinished = bench.config.state.join("unfinished");
+    assert_eq!(std::fs::read_dir(&unfinished).unwrap().count(), 1);
+
+    let bench = bench.reopen();
+    let mut steps = Vec::new();
+    let resumed = bench.student.consolidate(&request, &mut |done, _| steps.push(done)).unwrap();
+    assert_eq!(steps[..2], [4, 5], "it went on from step 4");
+    assert_eq!(resumed, undisturbed);
+    assert_eq!(std::fs::read_dir(&unfinished).unwrap().count(), 0);
+}
+
+#[test]
+fn a_consolidation_that_diverges_is_an_error_of_its_own() {
+    let bench = Bench::new();
+    let Accepted { edits, verdicts } = accepted(&bench);
+    let bench = bench.reopen_with(|config| config.consolidation.learning_rate = 1e30);
+    assert_eq!(consolidate(&bench, "end", &verdicts, &edits), Err("training_diverged"));
+}

@@ -4,8 +4,9 @@
 
 mod common;
 
-use common::{Bench, edit, key, signed_edit, signed_edit_by};
-use seal_protocol::{AuditPurpose, InnerUpdateRequest, Nano, Role};
+use common::{Bench, content, edit, key, signed_edit, signed_edit_by};
+use seal_protocol::{AuditPurpose, AuditRequest, InnerUpdateRequest, Nano, Role};
+use seal_trust::digest_of;
 
 const LINES: [&str; 2] = ["ada cruz founded zel tor .", "q who founded zel tor ? a ada cruz ."];
 
@@ -75,6 +76,61 @@ fn an_edit_that_cannot_be_trained_on_is_named_and_stops_no_other() {
     assert!(reasons[0].contains("tokenizer"), "{}", reasons[0]);
     assert!(reasons[1].contains("max_sequence_tokens"), "{}", reasons[1]);
     assert!(reasons[2].contains("learning_rate"), "{}", reasons[2]);
+}
+
+#[test]
+fn an_edit_whose_training_diverges_is_named_and_stops_no_other() {
+    // The recipe's own rate is beyond all sense; the good edit asks for another.
+    let mut good = edit("a", 1, &LINES);
+    good.directives.learning_rate_nano = Some(Nano(1_000_000));
+    let edits = [edit("a", 0, &LINES), good, edit("b", 0, &LINES)];
+    let wild = || Bench::new().reopen_with(|config| config.inner_update.learning_rate = 1e30);
+    let bench = wild();
+    let request = InnerUpdateRequest {
+        stage: "round-1".to_owned(),
+        purpose: AuditPurpose::Edit,
+        edits: edits.iter().map(signed_edit).collect(),
+        seed: 7,
+    };
+    let updated = bench.student.inner_update(&request, &mut |_, _| {}).unwrap();
+    let named: Vec<_> = updated.refused.iter().map(|refused| refused.edit_digest).collect();
+    assert_eq!(named, [&edits[0], &edits[2]].map(|edit| digest_of(edit).unwrap()));
+    assert!(updated.refused.iter().all(|refused| refused.reason.contains("diverged")));
+    let [request] = &updated.requests[..] else { panic!("context b has no candidate left") };
+    let alone = wild().train(AuditPurpose::Edit, &[signed_edit(&edits[1])]);
+    assert_eq!(content(request).candidates, alone[0].1.candidates);
+}
+
+#[test]
+fn what_saves_memory_changes_no_adapter() {
+    let edits = [0, 1].map(|proposal| signed_edit(&edit("c", proposal, &LINES)));
+    let plain = Bench::new().train(AuditPurpose::Edit, &edits);
+    let frugal = Bench::new().reopen_with(|config| {
+        config.gradient_checkpointing = true;
+        config.save_steps = 1;
+        config.candidates_per_batch = 1;
+    });
+    assert_eq!(frugal.train(AuditPurpose::Edit, &edits), plain);
+    let unfinished = std::fs::read_dir(frugal.config.state.join("unfinished")).unwrap();
+    assert_eq!(unfinished.count(), 0);
+}
+
+#[test]
+fn options_of_the_recipe_reach_the_adapter_and_its_file() {
+    let edits = [signed_edit(&edit("c", 0, &LINES))];
+    let plain = Bench::new().train(AuditPurpose::Edit, &edits);
+    let bench = Bench::new().reopen_with(|config| {
+        config.inner_update.use_rslora = true;
+        config.inner_update.lora_dropout = 0.1;
+    });
+    let changed = bench.train(AuditPurpose::Edit, &edits);
+    let of = |trained: &[(_, AuditRequest)]| trained[0].1.candidates[0].clone();
+    assert_ne!(of(&changed).adapter_digest(), of(&plain).adapter_digest());
+    assert_ne!(of(&changed).recipe_digest, of(&plain).recipe_digest);
+    let file = bench.adapter_file(&of(&changed).files[0].sha256);
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(text.contains("\"use_rslora\": true"), "{text}");
+    assert!(text.contains("\"lora_dropout\": 0.1"), "{text}");
 }
 
 #[test]

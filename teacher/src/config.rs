@@ -72,6 +72,12 @@ pub struct PolicyUpdateSettings {
     pub learning_rate: f64,
     /// Course of the learning rate.
     pub lr_scheduler_type: Schedule,
+    /// Steps in which the learning rate rises from 0.
+    #[serde(default)]
+    pub warmup_steps: u64,
+    /// The same as a share of all steps; `warmup_steps` overrides it.
+    #[serde(default)]
+    pub warmup_ratio: f64,
     /// AdamW's β₁ and β₂.
     pub adam_betas: [f64; 2],
     /// AdamW's ε.
@@ -83,6 +89,22 @@ pub struct PolicyUpdateSettings {
     pub max_grad_norm: Option<f64>,
     /// Accepted edits per step.
     pub batch: usize,
+    /// Parts that a step is computed in, one after another: less memory, the same update within
+    /// rounding.
+    #[serde(default = "one")]
+    pub gradient_accumulation_steps: usize,
+    /// Most tokens of one forward; what exceeds it is computed in further ones, as above. Absent:
+    /// what fits the engine.
+    #[serde(default)]
+    pub max_tokens_per_forward: Option<usize>,
+    /// Keep only each layer's input during training and compute the rest again: less memory, more
+    /// time, the same policy.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
+    /// Steps between two saves of an unfinished update, from which a restarted teacher goes on; a
+    /// save is three times as large as the policy. 0: none.
+    #[serde(default)]
+    pub save_steps: u64,
     /// Passes over the accepted edits.
     pub epochs: usize,
     /// Loss weight of a directive; any other word of a reply weighs 1.
@@ -118,6 +140,10 @@ pub struct ConfinementConfig {
     pub must_not_connect: Vec<Endpoint>,
 }
 
+fn one() -> usize {
+    1
+}
+
 impl PolicyUpdateSettings {
     /// The optimizer's part, as the engine takes it.
     pub(crate) fn optimizer(&self) -> OptimRecipe {
@@ -128,6 +154,10 @@ impl PolicyUpdateSettings {
             weight_decay: self.weight_decay,
             clip: self.max_grad_norm,
             schedule: self.lr_scheduler_type,
+            warmup_steps: self.warmup_steps,
+            warmup_ratio: self.warmup_ratio,
+            gradient_accumulation_steps: self.gradient_accumulation_steps,
+            max_tokens_per_forward: self.max_tokens_per_forward,
             ..OptimRecipe::default()
         }
     }

@@ -2,12 +2,16 @@
 //!
 //! **Invariant:** the policy learns from verified verdicts alone, each on one edit that this teacher
 //! wrote, for this base, and used by no other request. If one verdict fails, nothing is trained.
-//! **Invariant:** the same request leads to the same policy, after a crash too.
+//! **Invariant:** the same request leads to the same policy, after a crash too; a long update goes on
+//! from where it was last saved.
 //!
 //! Source: arXiv:2506.10943, section 3.1. Differences: all weights are trained and not an adapter,
 //! directives weigh more, and replay lines keep the policy's other abilities.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -16,7 +20,7 @@ use seal_protocol::{
     Digest, Envelope, LossPart, PolicyUpdate, PolicyUpdateRequest, PolicyUpdated, SelfEdit,
     Subject, TrainingExample, Verdict, VerdictKind,
 };
-use seal_training::{OptimRecipe, TrainSequence, fine_tune};
+use seal_training::{OptimRecipe, SaveError, Saves, TrainOptions, TrainSequence, fine_tune_with};
 use seal_trust::{
     Expectation, Verified, check_verdict, digest_of, envelope_from_file_bytes, envelope_to_bytes,
     payload_digest,
@@ -78,7 +82,9 @@ impl Teacher {
         let parent_policy_digest = self.policy_digest(request.parent_policy_digest)?;
         let parent = self.policies.get(parent_policy_digest)?;
         let seed = update_seed(request.seed, &request.stage);
-        let trained = self.train(&parent, &lessons, seed, report)?;
+        let recipe_digest = self.policy_recipe_digest()?;
+        let identity = [id, parent_policy_digest, recipe_digest].map(|digest| *digest.as_bytes());
+        let trained = self.train(&parent, &lessons, seed, &identity.concat(), report)?;
         let policy_digest = self.policies.put(&trained)?;
         let update = PolicyUpdate {
             stage: request.stage.clone(),
@@ -86,14 +92,28 @@ impl Teacher {
             policy_digest,
             verdict_digests: lessons.iter().map(|lesson| lesson.verdict_digest).collect(),
             edit_digests: lessons.iter().map(|lesson| lesson.edit_digest).collect(),
-            recipe_digest: self.policy_recipe_digest()?,
+            recipe_digest,
             seed,
         };
         let (update, _) = self.sign(Subject::new("policy", policy_digest), update)?;
         self.state.commit(&id, &policy_digest, &envelope_to_bytes(&update), &seen)?;
         tracing::info!(policy.digest = %policy_digest, edits = lessons.len(), "policy updated");
         self.restore_receipts()?;
+        self.clear_unfinished()?;
         Ok(PolicyUpdated { update, policy_digest })
+    }
+
+    /// The file of an update that was not finished. One is under way at a time.
+    fn unfinished(&self) -> PathBuf {
+        self.config.state.join("unfinished-policy.safetensors")
+    }
+
+    fn clear_unfinished(&self) -> Result<(), TeacherError> {
+        let file = self.unfinished();
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(unwritable(&file, error)),
+            _ => Ok(()),
+        }
     }
 
     fn checked_verdicts(
@@ -166,6 +186,7 @@ impl Teacher {
         parent: &Decoder,
         lessons: &[Lesson],
         seed: u64,
+        identity: &[u8],
         report: Report<'_>,
     ) -> Result<Decoder, TeacherError> {
         let settings = &self.config.policy_update;
@@ -182,8 +203,18 @@ impl Teacher {
             });
             rows.chain(kept).collect()
         };
-        let optimizer = settings.optimizer();
-        let (trained, _) = fine_tune(parent, &mut next, &optimizer, steps.len() as u64, report)?;
+        let (optimizer, unfinished) = (settings.optimizer(), self.unfinished());
+        let options = TrainOptions {
+            gradient_checkpointing: settings.gradient_checkpointing,
+            saves: NonZeroU64::new(settings.save_steps).map(|every_steps| Saves {
+                every_steps,
+                identity,
+                files: std::slice::from_ref(&unfinished),
+                unusable: &|error: &SaveError| tracing::warn!("{error}"),
+            }),
+        };
+        let count = steps.len() as u64;
+        let (trained, _) = fine_tune_with(parent, &mut next, &optimizer, count, &options, report)?;
         Ok(trained)
     }
 

@@ -147,3 +147,33 @@ fn an_edit_that_no_policy_wrote_teaches_nothing() {
     let verdict = signed(&common::verdict(&edit, 1, base, sha256(&tokenizer)));
     assert_eq!(update(&mut bench, &request("round-1", &[verdict])), Err("edit_without_reply"));
 }
+
+#[test]
+fn a_killed_update_goes_on_from_its_last_save_and_ends_at_the_same_policy() {
+    let longer = |save_steps| {
+        let mut bench = Bench::new().reopen_with(|config| {
+            config.policy_update.epochs = 6;
+            config.policy_update.save_steps = save_steps;
+        });
+        let verdicts = verdicts(&mut bench);
+        (bench, verdicts)
+    };
+    let (mut bench, all) = longer(0);
+    let undisturbed = update(&mut bench, &request("round-1", &all)).unwrap();
+
+    let (mut bench, _) = longer(2);
+    let request = request("round-1", &all);
+    let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        bench.teacher.policy_update(&request, &mut |done, _| assert!(done < 3, "killed"))
+    }));
+    assert!(killed.is_err());
+    let file = bench.config.state.join("unfinished-policy.safetensors");
+    assert!(file.is_file());
+
+    let mut bench = bench.reopen();
+    let mut steps = Vec::new();
+    let resumed = bench.teacher.policy_update(&request, &mut |done, _| steps.push(done)).unwrap();
+    assert_eq!(steps[0], 3, "it went on from step 2");
+    assert_eq!(resumed, undisturbed);
+    assert!(!file.exists());
+}

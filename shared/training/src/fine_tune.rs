@@ -106,7 +106,7 @@ impl FineTune {
     /// # Errors
     /// None that weights which were trained can cause.
     pub fn decoder(&self) -> Result<Decoder> {
-        Ok(self.start.with_tensors(&self.weights)?)
+        Ok(self.start.with_tensors(self.weights.clone())?)
     }
 
     /// The file of this run.

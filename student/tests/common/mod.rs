@@ -55,8 +55,14 @@ impl Bench {
 
     /// The same student after a restart.
     pub fn reopen(self) -> Self {
-        let Self { folder, clock, student, config } = self;
+        self.reopen_with(|_| {})
+    }
+
+    /// The same student after a restart with a changed config.
+    pub fn reopen_with(self, change: impl FnOnce(&mut StudentConfig)) -> Self {
+        let Self { folder, clock, student, mut config } = self;
         drop(student);
+        change(&mut config);
         let student = open(&config, &clock);
         Self { folder, clock, student, config }
     }

@@ -54,8 +54,14 @@ impl Bench {
 
     /// The same teacher after a restart.
     pub fn reopen(self) -> Self {
-        let Self { folder, teacher, config } = self;
+        self.reopen_with(|_| {})
+    }
+
+    /// The same teacher after a restart with a changed config.
+    pub fn reopen_with(self, change: impl FnOnce(&mut TeacherConfig)) -> Self {
+        let Self { folder, teacher, mut config } = self;
         drop(teacher);
+        change(&mut config);
         let teacher = open(&config);
         Self { folder, teacher, config }
     }

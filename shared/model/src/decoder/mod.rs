@@ -95,7 +95,8 @@ impl Decoder {
         moved.rounded(self.tensors(), dtype)
     }
 
-    /// This decoder of the engine of [`crate::device`] with other weights, rounded to its dtype.
+    /// This decoder with other weights, rounded to its dtype. Where nothing is rounded or moved,
+    /// the tensors are shared.
     ///
     /// # Errors
     /// A missing or misshapen tensor.
@@ -125,15 +126,6 @@ impl Decoder {
     /// A vector of another length.
     pub fn with_flat(&self, flat: &[f32]) -> Result<Self> {
         let weights = Weights::from_flat(&self.config, flat, &self.device)?;
-        Ok(Self { weights: Arc::new(weights), ..self.clone() })
-    }
-
-    /// This decoder with other weights of the same shapes; it shares their tensors.
-    ///
-    /// # Errors
-    /// A tensor that is missing or misshapen.
-    pub fn with_tensors(&self, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
-        let weights = Weights::from_tensors(&self.config, tensors, Path::new(""))?;
         Ok(Self { weights: Arc::new(weights), ..self.clone() })
     }
 
