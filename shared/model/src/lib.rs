@@ -14,6 +14,8 @@ mod digest;
 mod error;
 pub mod folder;
 mod generate;
+#[cfg(feature = "grammar")]
+pub mod grammar;
 mod log_probs;
 pub mod lora;
 pub mod ops;

@@ -51,6 +51,12 @@ impl Tokenizer {
         self.inner.decode(tokens, true).unwrap_or_default()
     }
 
+    /// The tokenizer itself.
+    #[cfg(feature = "grammar")]
+    pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
     /// The id of one token.
     #[must_use]
     pub fn token_id(&self, token: &str) -> Option<u32> {

@@ -54,6 +54,15 @@ impl TokenMask {
         }
     }
 
+    /// The only token of the set, if it has one only.
+    #[must_use]
+    pub fn only(&self) -> Option<u32> {
+        let mut words = (0..self.words.len()).map(|at| (at, self.words[at] & self.valid(at)));
+        let (at, word) = words.find(|&(_, word)| word != 0)?;
+        let alone = word.is_power_of_two() && words.all(|(_, word)| word == 0);
+        u32::try_from(at * 32).ok().filter(|_| alone).map(|first| first + word.trailing_zeros())
+    }
+
     /// True if the set has `token`.
     #[must_use]
     pub fn allows(&self, token: u32) -> bool {

@@ -50,6 +50,13 @@ impl Sampler {
         }
     }
 
+    /// Passes over one draw, so that a token without a choice shifts no later one.
+    pub(super) fn skip(&mut self) {
+        if self.config.temperature != 0.0 {
+            self.rng.random::<f64>();
+        }
+    }
+
     /// Draws one token among `allowed` that is none of `forbidden`; `None` if the logits are not
     /// numbers or no token is possible.
     pub(super) fn draw(

@@ -129,6 +129,7 @@ impl Writer {
             }
             for token in forced {
                 if self.outcome.is_none() {
+                    self.sampler.skip();
                     self.push(token)?;
                 }
             }

@@ -104,6 +104,42 @@ pub(crate) fn byte_tokenizer_json() -> Value {
     })
 }
 
+/// A byte-fallback BPE tokenizer as Llama 2's, with `▁` for a space.
+pub(crate) fn fallback_tokenizer() -> Tokenizer {
+    let mut vocabulary = Map::new();
+    let mut add = |token: String| {
+        let id = vocabulary.len();
+        vocabulary.insert(token, json!(id));
+    };
+    ["<unk>", "<s>", "</s>"].map(str::to_owned).into_iter().for_each(&mut add);
+    (0..=255u8).map(|byte| format!("<0x{byte:02X}>")).for_each(&mut add);
+    (' '..='~').filter(|&c| c != ' ').map(String::from).for_each(&mut add);
+    ["▁", "é", "▁a", "{\"", "\":", "th", "the", "12"]
+        .map(str::to_owned)
+        .into_iter()
+        .for_each(&mut add);
+    let special = |(id, content): (usize, &str)| {
+        json!({"id": id, "content": content, "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false})
+    };
+    let added: Vec<Value> = ["<unk>", "<s>", "</s>"].into_iter().enumerate().map(special).collect();
+    let tokenizer = json!({
+        "version": "1.0",
+        "added_tokens": added,
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+            {"type": "ByteFallback"}, {"type": "Fuse"},
+        ]},
+        "model": {"type": "BPE", "vocab": vocabulary, "byte_fallback": true, "fuse_unk": true,
+            "unk_token": "<unk>",
+            "merges": ["▁ a", "{ \"", "\" :", "t h", "th e", "1 2"]},
+    });
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    Tokenizer::load(dir.path()).unwrap()
+}
+
 /// The printable character that stands for a byte.
 fn byte_symbol(byte: u8) -> char {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
