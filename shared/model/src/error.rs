@@ -1,5 +1,6 @@
 //! Why a model folder, an input or a computation was refused.
 
+use crate::fit::Misfit;
 use crate::folder::Refusal;
 use std::io;
 use std::path::PathBuf;
@@ -57,6 +58,9 @@ pub enum ModelError {
         /// What the tokenizer said.
         problem: String,
     },
+    /// The model and the work on it take more memory than there is.
+    #[error("{0}")]
+    DoesNotFit(Box<Misfit>),
     /// A token id that the embedding does not have.
     #[error("token {token} is outside the vocabulary of {vocab_size}")]
     Token {

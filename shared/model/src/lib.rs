@@ -12,6 +12,7 @@ pub mod decoder;
 pub mod device;
 mod digest;
 mod error;
+pub mod fit;
 pub mod folder;
 mod generate;
 #[cfg(feature = "grammar")]

@@ -14,7 +14,8 @@ const CHUNK_ELEMENTS: usize = 16 << 20;
 /// Logits from which the rows are spread over the threads of the pool.
 const PARALLEL_FROM: usize = 1 << 20;
 
-fn chunk_rows(vocab: usize) -> usize {
+/// Rows whose logits are held at once.
+pub(crate) fn chunk_rows(vocab: usize) -> usize {
     (CHUNK_ELEMENTS / vocab.max(1)).clamp(16, 256)
 }
 

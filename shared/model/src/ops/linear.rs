@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 /// Weights up to this many elements are packed once and kept; larger ones only for few rows.
-const KEEP_PACKED: usize = 1 << 20;
+pub(crate) const KEEP_PACKED: usize = 1 << 20;
 /// With at most this many rows, packing costs more than multiplying.
 const FEW_ROWS: usize = 48;
 

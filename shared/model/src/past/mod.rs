@@ -10,6 +10,6 @@ mod blocks;
 mod prefixes;
 
 pub(crate) use attend::{Read, read};
-pub(crate) use blocks::{Past, Pool};
+pub(crate) use blocks::{BLOCK, Past, Pool};
 pub use prefixes::PrefixCache;
 pub(crate) use prefixes::{AdapterKey, common_length};

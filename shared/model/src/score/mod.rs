@@ -63,7 +63,12 @@ pub fn score(
 /// Tokens per forward, from the model's size alone.
 #[must_use]
 pub fn shard_tokens(decoder: &Decoder) -> usize {
-    if is_large(decoder) { LARGE_SHARD_TOKENS } else { SMALL_SHARD_TOKENS }
+    shard_tokens_of(decoder.parameter_count())
+}
+
+/// [`shard_tokens`] of a model of so many weights.
+pub(crate) fn shard_tokens_of(weights: usize) -> usize {
+    if weights >= LARGE_FROM { LARGE_SHARD_TOKENS } else { SMALL_SHARD_TOKENS }
 }
 
 /// True if the products of one forward are worth all threads.
