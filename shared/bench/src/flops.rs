@@ -54,10 +54,7 @@ pub(crate) fn count(config: &DecoderConfig) -> Flops {
     // gradient of their own. Attention's backward forms four products for the forward's two.
     let frozen = 4.0 * (sizes.projections + sizes.head) - 2.0 * sizes.first_inputs;
     let step = rows * (frozen + 6.0 * sizes.adapter) + 6.0 * pairs * sizes.attention;
-    Flops {
-        training: step * to_f64(STEPS as usize),
-        answering: to_f64(QUESTIONS) * answer(&sizes),
-    }
+    Flops { training: step * to_f64(STEPS as usize), answering: to_f64(QUESTIONS) * answer(&sizes) }
 }
 
 /// One answer: the prompt is read, then each token but the last is read again for the next one.

@@ -47,7 +47,7 @@ pub(crate) fn losses(decoder: &Decoder, start: Adapter, steps: u64) -> Result<Ve
 pub(crate) fn first_answer(decoder: &Decoder, adapter: &Adapter) -> Result<Vec<u32>> {
     let prompts = work::prompts(decoder.config(), 1);
     let answers = generate(decoder, &[adapter], &prompts[..1], &work::greedy(), &mut |_, _| {})?;
-    Ok(answers.into_iter().next().unwrap_or_default())
+    Ok(answers.into_iter().next().map_or_else(Vec::new, |answer| answer.tokens))
 }
 
 /// Operations per second of the matrix kernel on operands that stay in cache, over all threads.

@@ -149,8 +149,8 @@ impl Met {
     fn round(&mut self, decoder: &Decoder, block: Block) -> Result<PeerRound> {
         let (sequences, questions) =
             (work::sequences(decoder.config(), 0), work::questions(decoder.config(), 0));
-        let step = self.peer.train(&sequences, block.steps, None)?.seconds
-            / to_f64(block.steps as usize);
+        let step =
+            self.peer.train(&sequences, block.steps, None)?.seconds / to_f64(block.steps as usize);
         let some = &questions[..block.peer_questions];
         let one = self.peer.answer(some, work::ANSWER_TOKENS, Answering::OneAfterAnother)?;
         let all = self.peer.answer(&questions, work::ANSWER_TOKENS, Answering::BatchedAndMerged)?;

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use seal_model::{DecoderConfig, Prompt, SamplingConfig};
+use seal_model::{DecoderConfig, LoraSpec, Prompt, SamplingConfig};
 use seal_training::{InnerJob, InnerRecipe, TrainSequence};
 use serde_json::json;
 
@@ -62,9 +62,7 @@ pub(crate) fn jobs(config: &DecoderConfig, candidates: usize) -> Vec<InnerJob> {
 /// `steps` optimizer steps; `each` sequences per step, or all of them.
 pub(crate) fn recipe(steps: u64, each: Option<usize>) -> Result<InnerRecipe> {
     let recipe = json!({
-        "lora": {"r": RANK, "alpha": 2 * RANK, "targets": [
-            "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
-        ]},
+        "lora": LoraSpec::all(RANK),
         "learning_rate": LEARNING_RATE,
         "steps": steps,
         "sequences_per_step": each,

@@ -17,7 +17,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use seal_model::{Adapter, Decoder, LoraSpec, shard_tokens};
+use seal_model::{Adapter, Decoder, LoraSpec, forward_tokens};
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
 
@@ -146,13 +146,14 @@ pub fn inner_updates(
     Ok(trained.into_iter().flatten().collect())
 }
 
-/// Consecutive jobs whose steps together fill one forward. Fixed by the jobs, never by the threads.
+/// Consecutive jobs whose steps share a forward. No candidate's result depends on who shares it.
 fn groups<'a>(
     decoder: &Decoder,
     jobs: &'a [InnerJob],
     recipe: &InnerRecipe,
 ) -> Vec<(usize, &'a [InnerJob])> {
-    let budget = shard_tokens(decoder);
+    let total = jobs.iter().map(|job| step_tokens(job, recipe)).sum();
+    let budget = forward_tokens(decoder, total);
     let (mut groups, mut start, mut tokens) = (Vec::new(), 0, 0);
     for (index, job) in jobs.iter().enumerate() {
         let len = step_tokens(job, recipe);
