@@ -1,10 +1,8 @@
 //! How much is computed in one forward, where the result does not depend on it.
 
 use crate::decoder::Decoder;
-use crate::score::shard_tokens;
+use crate::score::{is_large, shard_tokens};
 
-/// Tokens per forward of a model that counts as small.
-const SMALL_MOST: usize = 1024;
 /// Fewest tokens for which a forward of a large model pays for reading the weights.
 const LARGE_LEAST: usize = 192;
 /// The same for a small model, whose weights stay in a cache.
@@ -18,7 +16,7 @@ const SMALL_LEAST: usize = 48;
 #[must_use]
 pub fn forward_tokens(decoder: &Decoder, total: usize) -> usize {
     let most = shard_tokens(decoder);
-    let least = if most > SMALL_MOST { LARGE_LEAST } else { SMALL_LEAST };
+    let least = if is_large(decoder) { LARGE_LEAST } else { SMALL_LEAST };
     divide(total, rayon::current_num_threads(), least, most)
 }
 
