@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates that each of our crates may use in its product (not in its tests).
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("seal-protocol", &[]),
     ("seal-trust", &["seal-protocol"]),
     ("seal-model", &[]),
@@ -16,6 +16,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("seal-service", &["seal-protocol"]),
     ("seal-conductor", &["seal-protocol", "seal-trust", "seal-service"]),
     ("seal-miniature", &["seal-model", "seal-training"]),
+    ("seal-bench", &["seal-miniature", "seal-model", "seal-training"]),
     (
         "seal-teacher",
         &["seal-protocol", "seal-trust", "seal-service", "seal-model", "seal-training"],
@@ -33,6 +34,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
             "seal-service",
             "seal-conductor",
             "seal-miniature",
+            "seal-bench",
             "seal-model",
             "seal-teacher",
             "seal-student",

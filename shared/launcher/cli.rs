@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Report,
     /// Look at this machine: cores, memory, confinement, keys; each line with its mend.
     Doctor,
+    /// How fast this machine trains and asks candidates; with --peer, beside PyTorch and PEFT.
+    Bench(Bench),
     /// Several seeds in a row with all controls, for figures that hold.
     Experiment(Experiment),
     /// The embedded world and its base model.
@@ -179,6 +181,31 @@ pub(crate) struct Experiment {
     /// Write the table as Markdown to this file as well.
     #[arg(long)]
     pub(crate) markdown: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Bench {
+    /// Shape of the model; its weights are random.
+    #[arg(long, value_parser = ["miniature", "20m", "qwen2.5-0.5b"], default_value = "miniature")]
+    pub(crate) shape: String,
+    /// Candidates trained together; default: as many as suit the shape.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) candidates: Option<u32>,
+    /// Rounds of alternating blocks; the median counts.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), default_value_t = 5)]
+    pub(crate) rounds: u32,
+    /// Threads of both sides; default: one for each core.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) threads: Option<u32>,
+    /// A Python with torch, transformers and peft, to compare with in the same run.
+    #[arg(long, value_name = "PYTHON")]
+    pub(crate) peer: Option<PathBuf>,
+    /// With --peer: also one step of the published procedure, padded to 2048 tokens.
+    #[arg(long, requires = "peer")]
+    pub(crate) published: bool,
+    /// Small blocks, for a first look.
+    #[arg(long)]
+    pub(crate) quick: bool,
 }
 
 #[derive(Subcommand, Debug)]

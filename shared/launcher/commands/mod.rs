@@ -1,5 +1,6 @@
 //! One file per command, or per family of small ones.
 
+mod bench;
 mod demo;
 mod devices;
 mod doctor;
@@ -33,6 +34,7 @@ pub(crate) async fn run(global: Global, command: Command) -> Result<Option<Ended
         Command::Rollback(args) => serving::roll_back(&global, &find(&global)?, &args).await,
         Command::Report => show::report(&global, &find(&global)?),
         Command::Doctor => doctor::doctor(&global),
+        Command::Bench(args) => bench::bench(&global, &args),
         Command::Experiment(args) => experiment::run(&global, &args).await,
         Command::Miniature(Miniature::Pretrain { out }) => miniature::again(&global, &out),
         Command::Miniature(Miniature::Export { out }) => miniature::export(&global, &out),

@@ -19,9 +19,11 @@ mod generate;
 pub mod grammar;
 mod log_probs;
 pub mod lora;
+mod memory;
 pub mod ops;
 mod past;
 mod score;
+mod sharing;
 mod tokenizer;
 
 pub use adapter::{AdapterError, BaseModel};
@@ -40,4 +42,5 @@ pub use ops::lanes::instruction_set;
 pub use ops::rope::RopeScaling;
 pub use past::PrefixCache;
 pub use score::{ItemScore, ScoreItem, Scorer, score, shard_tokens};
+pub use sharing::forward_tokens;
 pub use tokenizer::Tokenizer;

@@ -5,14 +5,14 @@ use super::elementwise::add_into;
 use super::matmul::{Lhs, Packed, Rhs, matmul};
 use super::{tensor, values};
 use crate::error::Result;
+use crate::memory;
 use candle_core::Tensor;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-/// Weights up to this many elements are packed once and kept; larger ones only for few rows.
+/// Weights up to this many elements are always packed once and kept; larger ones where memory
+/// allows.
 pub(crate) const KEEP_PACKED: usize = 1 << 20;
-/// With at most this many rows, packing costs more than multiplying.
-const FEW_ROWS: usize = 48;
 
 /// A weight `[out, in]` with an optional bias `[out]`.
 #[derive(Clone)]
@@ -21,7 +21,8 @@ pub struct Linear {
     pub weight: Tensor,
     /// `[out]`.
     pub bias: Option<Tensor>,
-    packed: Arc<OnceLock<Packed>>,
+    /// Once it was asked for: the packed weight, or that there is no memory for it.
+    packed: Arc<OnceLock<Option<Packed>>>,
 }
 
 /// One candidate's LoRA factors on one layer and the rows they apply to.
@@ -82,12 +83,12 @@ impl Linear {
             let bias = values(bias)?;
             y.chunks_exact_mut(out).for_each(|row| row.copy_from_slice(&bias));
         }
-        let keep = rows <= FEW_ROWS || out * inner <= KEEP_PACKED;
-        let rhs = if keep {
-            Rhs::Packed(self.packed.get_or_init(|| Packed::columns(&weight, out, inner)))
-        } else {
-            Rhs::Columns(&weight)
-        };
+        let packed = self.packed.get_or_init(|| {
+            let size = out * inner;
+            let keep = size <= KEEP_PACKED || memory::spares(size * size_of::<f32>());
+            keep.then(|| Packed::columns(&weight, out, inner))
+        });
+        let rhs = packed.as_ref().map_or(Rhs::Columns(&weight), Rhs::Packed);
         matmul(y, Lhs::Rows(x), rhs, (rows, out, inner), self.bias.is_some());
         Ok(())
     }

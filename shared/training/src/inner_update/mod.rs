@@ -20,7 +20,7 @@ use crate::watchdog::Diverged;
 use candidate::Candidate;
 use group::Group;
 use rayon::prelude::*;
-use seal_model::{Adapter, Decoder, shard_tokens};
+use seal_model::{Adapter, Decoder, forward_tokens};
 use std::sync::Mutex;
 
 /// One inner update to do.
@@ -93,14 +93,15 @@ pub fn inner_updates_with(
     Ok(trained.into_iter().flatten().collect())
 }
 
-/// Consecutive candidates whose steps together fill one forward. Fixed by the jobs, never by the
-/// threads. Those that go on from a save are as far as each other within a group.
+/// Consecutive candidates whose steps share a forward. No candidate's result depends on who shares
+/// it. Those that go on from a save are as far as each other within a group.
 fn groups<'a>(
     decoder: &Decoder,
     candidates: Vec<Candidate<'a>>,
     recipe: &InnerRecipe,
 ) -> Vec<Vec<Candidate<'a>>> {
-    let budget = shard_tokens(decoder);
+    let total = candidates.iter().map(|candidate| candidate.step_tokens(recipe)).sum();
+    let budget = forward_tokens(decoder, total);
     let mut groups: Vec<Vec<Candidate<'a>>> = Vec::new();
     let mut tokens = 0;
     for candidate in candidates {

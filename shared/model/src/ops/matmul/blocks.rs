@@ -1,20 +1,22 @@
-//! A product computed block by block.
+//! A part of a product, computed panel by panel.
 
-use super::pack::Source;
+use super::out::Out;
+use super::pack::{Source, panel_of};
 use super::tile::{Left, Target};
-use super::{DEPTH, Lhs, Rhs, WIDTH};
+use super::{DEPTH, Rhs};
 use pulp::{Simd, WithSimd};
+use std::ops::Range;
 
-/// Rows `first_row..first_row+rows` of a product.
+/// Rows of C whose left operand stays in the second-level cache while panels pass.
+const ROWS: usize = 480;
+
+/// Rows `rows` and columns `columns` of a product. `columns` begins at a panel's edge.
 pub(super) struct Product<'a> {
-    pub(super) c: &'a mut [f32],
-    pub(super) first_row: usize,
-    pub(super) rows: usize,
-    pub(super) lhs: Lhs<'a>,
-    pub(super) rhs: Rhs<'a>,
-    pub(super) m: usize,
-    pub(super) n: usize,
-    pub(super) k: usize,
+    pub(super) c: Out<'a>,
+    pub(super) left: Left<'a>,
+    pub(super) right: Source<'a>,
+    pub(super) rows: Range<usize>,
+    pub(super) columns: Range<usize>,
     pub(super) accumulate: bool,
     pub(super) scratch: &'a mut Vec<f32>,
 }
@@ -24,70 +26,42 @@ impl WithSimd for Product<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Product { c, first_row, rows, lhs, rhs, m, n, k, accumulate, scratch } = self;
-        let panel = if n <= S::F32_LANES { S::F32_LANES } else { 2 * S::F32_LANES };
-        let source = Source { rhs, n, k };
-        let left = Left { lhs, first_row, m, k };
-        for first in (0..n).step_by(WIDTH) {
-            let width = WIDTH.min(n - first);
-            for from in (0..k).step_by(DEPTH) {
-                let depth = DEPTH.min(k - from);
-                let size = width.div_ceil(panel) * panel * depth;
-                let panels: &[f32] = match rhs {
-                    Rhs::Packed(packed) => {
-                        let stride = n.div_ceil(panel) * panel;
-                        &packed.data[from * stride + first * depth..][..size]
-                    }
-                    _ => {
-                        scratch.resize(size.max(scratch.len()), 0.0);
-                        source.pack(&mut scratch[..size], from, depth, first, width, panel);
-                        &scratch[..size]
-                    }
-                };
-                let target = Target { n, first, width, load: accumulate || from > 0 };
-                left.times_panels(simd, c, rows, panels, from, depth, panel, target);
-            }
+        if panel_of(self.right.n, S::F32_LANES) == S::F32_LANES {
+            self.compute::<S, 1>(simd);
+        } else {
+            self.compute::<S, 2>(simd);
         }
     }
 }
 
-/// Columns `from..from+width` of a product, into a buffer of that width.
-pub(super) struct Columns<'a> {
-    pub(super) c: &'a mut [f32],
-    pub(super) lhs: Lhs<'a>,
-    pub(super) source: Source<'a>,
-    pub(super) m: usize,
-    pub(super) from: usize,
-    pub(super) width: usize,
-    pub(super) accumulate: bool,
-}
-
-impl WithSimd for Columns<'_> {
-    type Output = ();
-
+impl Product<'_> {
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Columns { c, lhs, source, m, from: first, width, accumulate } = self;
-        let (n, k) = (source.n, source.k);
-        let panel = if n <= S::F32_LANES { S::F32_LANES } else { 2 * S::F32_LANES };
-        let left = Left { lhs, first_row: 0, m, k };
-        let mut scratch = Vec::new();
-        for from in (0..k).step_by(DEPTH) {
-            let depth = DEPTH.min(k - from);
-            let size = width.div_ceil(panel) * panel * depth;
-            let panels: &[f32] = match source.rhs {
-                Rhs::Packed(packed) => {
-                    let stride = n.div_ceil(panel) * panel;
-                    &packed.data[from * stride + first * depth..][..size]
+    fn compute<S: Simd, const V: usize>(mut self, simd: S) {
+        let (n, k, panel) = (self.right.n, self.right.k, V * S::F32_LANES);
+        let stride = n.next_multiple_of(panel);
+        let mut row = self.rows.start;
+        while row < self.rows.end {
+            let rows = row..self.rows.end.min(row + ROWS);
+            for from in (0..k).step_by(DEPTH) {
+                let depth = DEPTH.min(k - from);
+                for column in self.columns.clone().step_by(panel) {
+                    let width = panel.min(self.columns.end - column);
+                    let data: &[f32] = match self.right.rhs {
+                        Rhs::Packed(packed) => {
+                            &packed.data[from * stride + column * depth..][..depth * panel]
+                        }
+                        _ => {
+                            self.scratch.resize(DEPTH * panel, 0.0);
+                            let data = &mut self.scratch[..depth * panel];
+                            self.right.pack(data, from, column, width, panel);
+                            data
+                        }
+                    };
+                    let to = Target { column, width, load: self.accumulate || from > 0 };
+                    self.left.times_panel::<S, V>(simd, &mut self.c, rows.clone(), data, from, to);
                 }
-                _ => {
-                    scratch.resize(size, 0.0);
-                    source.pack(&mut scratch, from, depth, first, width, panel);
-                    &scratch
-                }
-            };
-            let target = Target { n: width, first: 0, width, load: accumulate || from > 0 };
-            left.times_panels(simd, c, m, panels, from, depth, panel, target);
+            }
+            row = rows.end;
         }
     }
 }

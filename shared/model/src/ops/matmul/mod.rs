@@ -6,29 +6,32 @@
 //! Absent: `alpha`, `beta` and any dtype but f32.
 
 mod blocks;
+mod out;
 mod pack;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod transpose;
 
 pub use pack::Packed;
 
-use blocks::{Columns, Product};
-use pack::{Source, pack_parallel};
+use blocks::Product;
+use out::Out;
+use pack::{Source, panel_width};
 use pulp::Arch;
 use rayon::prelude::*;
 use std::cell::RefCell;
+use std::ops::Range;
+use tile::{Left, TILE_ROWS};
 
 /// Rows of B packed at once: a panel of this depth stays in the first-level cache.
 const DEPTH: usize = 256;
-/// Columns of C computed per packed block, so that the packed block stays in a cache.
-const WIDTH: usize = 2048;
 /// Multiply-adds from which one product is spread over the threads of the pool.
-const PARALLEL_FROM: usize = 96 << 20;
-/// Elements of a right operand up to which it is packed as a whole, for all threads.
-const PACK_WHOLE_UP_TO: usize = 16 << 20;
-/// Widest panel: two 16-lane vectors.
-const MAX_PANEL: usize = 32;
+const PARALLEL_FROM: usize = 8 << 20;
+/// With fewer rows a product waits for the right operand, however little it computes.
+const FEW_ROWS: usize = 8;
+/// Parts of a product for each thread, so that a thread that is held up holds up little.
+const PARTS: usize = 3;
 
 /// The left operand, `[m, k]`.
 #[derive(Clone, Copy)]
@@ -80,96 +83,57 @@ pub fn matmul(
         }
         return;
     }
-    if m * n * k >= PARALLEL_FROM && rayon::current_num_threads() > 1 {
-        return matmul_parallel(c, lhs, rhs, (m, n, k), accumulate);
+    let product = (Left { lhs, m, k }, Source { rhs, n, k });
+    if m.max(FEW_ROWS) * n * k < PARALLEL_FROM || rayon::current_num_threads() == 1 {
+        compute(Out::Rows { c, n, first: 0 }, product, 0..m, 0..n, accumulate);
+    } else if n >= m / 4 {
+        by_columns(c, product, accumulate);
+    } else {
+        by_rows(c, product, accumulate);
     }
+}
+
+/// Rows `rows` and columns `columns` of the product, on this thread.
+fn compute(
+    c: Out<'_>,
+    (left, right): (Left<'_>, Source<'_>),
+    rows: Range<usize>,
+    columns: Range<usize>,
+    accumulate: bool,
+) {
     SCRATCH.with(|scratch| {
         let scratch = &mut scratch.borrow_mut();
-        Arch::new().dispatch(Product {
-            c,
-            first_row: 0,
-            rows: m,
-            lhs,
-            rhs,
-            m,
-            n,
-            k,
-            accumulate,
-            scratch,
-        });
+        Arch::new().dispatch(Product { c, left, right, rows, columns, accumulate, scratch });
     });
 }
 
-/// Packs once, then shares the rows of C among the pool's threads.
-fn matmul_parallel(
-    c: &mut [f32],
-    lhs: Lhs<'_>,
-    rhs: Rhs<'_>,
-    (m, n, k): (usize, usize, usize),
-    accumulate: bool,
-) {
-    let rows = m.div_ceil(4 * rayon::current_num_threads()).clamp(24, 192).next_multiple_of(12);
-    let is_packed = matches!(rhs, Rhs::Packed(_));
-    if m < 2 * rows || (!is_packed && n * k > PACK_WHOLE_UP_TO) {
-        return by_columns(c, lhs, rhs, (m, n, k), accumulate);
-    }
-    let fresh;
-    let packed = match rhs {
-        Rhs::Packed(packed) => packed,
-        _ => {
-            fresh = pack_parallel(rhs, n, k);
-            &fresh
+/// Each thread computes some columns of every row, so that each panel of the right operand is read
+/// by one thread.
+fn by_columns(c: &mut [f32], product: (Left<'_>, Source<'_>), accumulate: bool) {
+    let (m, n) = (product.0.m, product.1.n);
+    let parts = PARTS * rayon::current_num_threads();
+    let width = n.div_ceil(parts).next_multiple_of(panel_width(n));
+    let mut blocks: Vec<Vec<&mut [f32]>> =
+        (0..n.div_ceil(width)).map(|_| Vec::with_capacity(m)).collect();
+    for row in c.chunks_exact_mut(n) {
+        for (block, part) in blocks.iter_mut().zip(row.chunks_mut(width)) {
+            block.push(part);
         }
-    };
-    c.par_chunks_mut(rows * n).enumerate().for_each(|(chunk, c)| {
-        let (first_row, rows) = (chunk * rows, c.len() / n);
-        let rhs = Rhs::Packed(packed);
-        let scratch = &mut Vec::new();
-        Arch::new().dispatch(Product {
-            c,
-            first_row,
-            rows,
-            lhs,
-            rhs,
-            m,
-            n,
-            k,
-            accumulate,
-            scratch,
-        });
+    }
+    blocks.into_par_iter().enumerate().for_each(|(block, rows)| {
+        let first = block * width;
+        let columns = first..n.min(first + width);
+        compute(Out::Columns { rows, first }, product, 0..m, columns, accumulate);
     });
 }
 
-/// Few rows, or a right operand too large to copy: each thread packs and computes some columns
-/// into a buffer of its own.
-fn by_columns(
-    c: &mut [f32],
-    lhs: Lhs<'_>,
-    rhs: Rhs<'_>,
-    (m, n, k): (usize, usize, usize),
-    accumulate: bool,
-) {
-    let width = n.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(MAX_PANEL).min(WIDTH);
-    let blocks: Vec<(usize, usize)> =
-        (0..n).step_by(width).map(|from| (from, width.min(n - from))).collect();
-    let view: &[f32] = c;
-    let parts: Vec<Vec<f32>> = blocks
-        .par_iter()
-        .map(|&(from, width)| {
-            let mut part = vec![0.0; m * width];
-            if accumulate {
-                for (row, part) in part.chunks_exact_mut(width).enumerate() {
-                    part.copy_from_slice(&view[row * n + from..][..width]);
-                }
-            }
-            let source = Source { rhs, n, k };
-            Arch::new().dispatch(Columns { c: &mut part, lhs, source, m, from, width, accumulate });
-            part
-        })
-        .collect();
-    for (&(from, width), part) in blocks.iter().zip(&parts) {
-        for (row, part) in part.chunks_exact(width).enumerate() {
-            c[row * n + from..][..width].copy_from_slice(part);
-        }
-    }
+/// Each thread computes some rows: for products much taller than wide.
+fn by_rows(c: &mut [f32], product: (Left<'_>, Source<'_>), accumulate: bool) {
+    let (m, n) = (product.0.m, product.1.n);
+    let height = m.div_ceil(PARTS * rayon::current_num_threads()).next_multiple_of(TILE_ROWS);
+    c.par_chunks_mut(height * n).enumerate().for_each(|(chunk, c)| {
+        let first = chunk * height;
+        let rows = first..first + c.len() / n;
+        compute(Out::Rows { c, n, first }, product, rows, 0..n, accumulate);
+    });
 }

@@ -1,6 +1,7 @@
 //! Rearranging the right operand into panels that a tile reads front to back.
 
-use super::{DEPTH, MAX_PANEL, Rhs};
+use super::transpose::columns_to_panel;
+use super::{DEPTH, Rhs};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -13,41 +14,58 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Packs a right operand stored `[n, k]`.
+    /// Packs a right operand stored `[n, k]`, with the threads of the pool.
     #[must_use]
     pub fn columns(data: &[f32], n: usize, k: usize) -> Self {
+        Self::new(Rhs::Columns(data), n, k)
+    }
+
+    pub(super) fn new(rhs: Rhs<'_>, n: usize, k: usize) -> Self {
         let panel = panel_width(n);
-        let stride = n.div_ceil(panel) * panel;
-        let mut packed = vec![0.0; stride * k];
-        let source = Source { rhs: Rhs::Columns(data), n, k };
-        for from in (0..k).step_by(DEPTH) {
-            let depth = DEPTH.min(k - from);
-            let block = &mut packed[from * stride..(from + depth) * stride];
-            source.pack(block, from, depth, 0, n, panel);
-        }
-        Self { data: packed, n, k }
+        let mut data = vec![0.0; n.next_multiple_of(panel) * k];
+        let stride = n.next_multiple_of(panel);
+        let source = Source { rhs, n, k };
+        data.par_chunks_mut(stride * DEPTH).enumerate().for_each(|(block, data)| {
+            let (from, depth) = (block * DEPTH, data.len() / stride);
+            data.par_chunks_mut(depth * panel).with_min_len(8).enumerate().for_each(|(p, data)| {
+                let column = p * panel;
+                Arch::new().dispatch(Pack {
+                    source,
+                    data,
+                    from,
+                    column,
+                    width: panel.min(n - column),
+                    panel,
+                });
+            });
+        });
+        Self { data, n, k }
     }
 }
 
-/// Packs with the threads of the pool.
-pub(super) fn pack_parallel(rhs: Rhs<'_>, n: usize, k: usize) -> Packed {
-    let panel = panel_width(n);
-    let stride = n.div_ceil(panel) * panel;
-    let mut data = vec![0.0; stride * k];
-    let source = Source { rhs, n, k };
-    data.par_chunks_mut(stride * DEPTH).enumerate().for_each(|(block, data)| {
-        let depth = data.len() / stride;
-        data.par_chunks_mut(depth * panel * 8).enumerate().for_each(|(group, data)| {
-            let from = group * panel * 8;
-            let width = (panel * 8).min(n - from);
-            source.pack(data, block * DEPTH, depth, from, width, panel);
-        });
-    });
-    Packed { data, n, k }
+struct Pack<'a> {
+    source: Source<'a>,
+    data: &'a mut [f32],
+    from: usize,
+    column: usize,
+    width: usize,
+    panel: usize,
+}
+impl WithSimd for Pack<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.source.pack(self.data, self.from, self.column, self.width, self.panel);
+    }
 }
 
-/// Width of a panel on this machine: one vector for narrow products, else two.
-fn panel_width(n: usize) -> usize {
+/// Width of a panel: one vector for narrow products, else two.
+pub(super) fn panel_of(n: usize, lanes: usize) -> usize {
+    if n <= lanes { lanes } else { 2 * lanes }
+}
+
+/// [`panel_of`] on this machine.
+pub(super) fn panel_width(n: usize) -> usize {
     struct LaneCount;
     impl WithSimd for LaneCount {
         type Output = usize;
@@ -55,11 +73,8 @@ fn panel_width(n: usize) -> usize {
             S::F32_LANES
         }
     }
-    let lanes = Arch::new().dispatch(LaneCount).min(LANES_AT_MOST);
-    if n <= lanes { lanes } else { 2 * lanes }
+    panel_of(n, Arch::new().dispatch(LaneCount))
 }
-
-const LANES_AT_MOST: usize = MAX_PANEL / 2;
 
 /// An unpacked or packed right operand that can be copied into panels.
 #[derive(Clone, Copy)]
@@ -70,27 +85,22 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Copies rows `from..from+depth` and columns `first..first+width` into panels `[depth, panel]`.
+    /// Copies rows from `from` and columns `column..column+width` into one panel `[depth, panel]`.
     #[inline(always)]
     pub(super) fn pack(
         &self,
         out: &mut [f32],
         from: usize,
-        depth: usize,
-        first: usize,
+        column: usize,
         width: usize,
         panel: usize,
     ) {
-        for (p, out) in out.chunks_exact_mut(depth * panel).enumerate() {
-            let column = first + p * panel;
-            let used = panel.min(first + width - column);
-            match self.rhs {
-                Rhs::Rows(b) => pack_rows(out, &b[from * self.n + column..], self.n, used, panel),
-                Rhs::Columns(b) => {
-                    pack_columns(out, &b[column * self.k + from..], self.k, used, panel)
-                }
-                Rhs::Packed(_) => {}
+        match self.rhs {
+            Rhs::Rows(b) => pack_rows(out, &b[from * self.n + column..], self.n, width, panel),
+            Rhs::Columns(b) => {
+                columns_to_panel(out, &b[column * self.k + from..], self.k, width, panel)
             }
+            Rhs::Packed(_) => {}
         }
     }
 }
@@ -100,22 +110,5 @@ fn pack_rows(out: &mut [f32], b: &[f32], stride: usize, used: usize, panel: usiz
     for (row, out) in out.chunks_exact_mut(panel).enumerate() {
         out[..used].copy_from_slice(&b[row * stride..][..used]);
         out[used..].fill(0.0);
-    }
-}
-
-#[inline(always)]
-fn pack_columns(out: &mut [f32], b: &[f32], stride: usize, used: usize, panel: usize) {
-    let depth = out.len() / panel;
-    for column in 0..panel {
-        if column < used {
-            let b = &b[column * stride..][..depth];
-            for (row, &x) in b.iter().enumerate() {
-                out[row * panel + column] = x;
-            }
-        } else {
-            for row in 0..depth {
-                out[row * panel + column] = 0.0;
-            }
-        }
     }
 }

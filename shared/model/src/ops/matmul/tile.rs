@@ -1,137 +1,139 @@
 //! One tile of C, held in registers over a whole panel.
 
-use super::{Lhs, MAX_PANEL};
+use super::Lhs;
+use super::out::Out;
 use pulp::Simd;
+use pulp::bytemuck::{cast_slice, cast_slice_mut};
+use std::ops::Range;
 
-/// Where in C a block goes: rows of length `n`, columns from `first`.
+/// Rows of the tallest tile.
+pub(super) const TILE_ROWS: usize = 8;
+/// Steps over k between two looks at where the rows are.
+const UNROLL: usize = 8;
+
+/// Which part of the product a panel contributes to.
 #[derive(Clone, Copy)]
 pub(super) struct Target {
-    pub(super) n: usize,
-    pub(super) first: usize,
+    /// First column of C and how many.
+    pub(super) column: usize,
     pub(super) width: usize,
+    /// Begin with what C holds.
     pub(super) load: bool,
 }
 
+/// The left operand, `[m, k]`.
 #[derive(Clone, Copy)]
 pub(super) struct Left<'a> {
     pub(super) lhs: Lhs<'a>,
-    pub(super) first_row: usize,
     pub(super) m: usize,
     pub(super) k: usize,
 }
 
 impl<'a> Left<'a> {
+    /// Rows `rows` of C (+)= rows of the left operand, columns `from..from+depth`, times a panel of
+    /// `V` vectors.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn times_panels<S: Simd>(
+    pub(super) fn times_panel<S: Simd, const V: usize>(
         self,
         simd: S,
-        c: &mut [f32],
-        rows: usize,
-        panels: &[f32],
-        from: usize,
-        depth: usize,
-        panel: usize,
-        to: Target,
-    ) {
-        for (p, data) in panels.chunks_exact(depth * panel).enumerate() {
-            let column = to.first + p * panel;
-            let to = Target { first: column, width: panel.min(to.first + to.width - column), ..to };
-            if panel == S::F32_LANES {
-                self.times_panel::<S, 1>(simd, c, rows, data, from, depth, to);
-            } else {
-                self.times_panel::<S, 2>(simd, c, rows, data, from, depth, to);
-            }
-        }
-    }
-
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn times_panel<S: Simd, const V: usize>(
-        self,
-        simd: S,
-        c: &mut [f32],
-        rows: usize,
+        c: &mut Out<'_>,
+        rows: Range<usize>,
         panel: &[f32],
         from: usize,
-        depth: usize,
         to: Target,
     ) {
-        let mut row = 0;
-        while row < rows {
-            let c = &mut c[row * to.n + to.first..];
-            // 12 rows fill the 32 registers of AVX-512, 6 rows the 16 of AVX2.
-            row += match (rows - row, S::F32_LANES >= 16) {
-                (12.., true) => self.tile::<S, 12, V>(simd, c, row, panel, from, depth, to),
-                (6.., _) => self.tile::<S, 6, V>(simd, c, row, panel, from, depth, to),
-                (4.., _) => self.tile::<S, 4, V>(simd, c, row, panel, from, depth, to),
-                (2.., _) => self.tile::<S, 2, V>(simd, c, row, panel, from, depth, to),
-                _ => self.tile::<S, 1, V>(simd, c, row, panel, from, depth, to),
+        let panel = S::as_simd_f32s(panel).0.as_chunks::<V>().0;
+        let mut row = rows.start;
+        while row < rows.end {
+            // 8 rows by 2 vectors leave AVX-512 registers for the operands, 6 rows the 16 of AVX2.
+            row += match (rows.end - row, S::F32_LANES >= 16) {
+                (TILE_ROWS.., true) => self.tile::<S, TILE_ROWS, V>(simd, c, row, panel, from, to),
+                (6.., _) => self.tile::<S, 6, V>(simd, c, row, panel, from, to),
+                (4.., _) => self.tile::<S, 4, V>(simd, c, row, panel, from, to),
+                (2.., _) => self.tile::<S, 2, V>(simd, c, row, panel, from, to),
+                _ => self.tile::<S, 1, V>(simd, c, row, panel, from, to),
             };
         }
     }
 
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
     fn tile<S: Simd, const R: usize, const V: usize>(
         self,
         simd: S,
-        c: &mut [f32],
+        c: &mut Out<'_>,
         row: usize,
-        panel: &[f32],
+        panel: &[[S::f32s; V]],
         from: usize,
-        depth: usize,
         to: Target,
     ) -> usize {
-        let row = self.first_row + row;
-        match self.lhs {
+        let depth = panel.len();
+        let mut sums = [[simd.splat_f32s(0.0); V]; R];
+        if to.load {
+            for (i, sums) in sums.iter_mut().enumerate() {
+                load::<S, V>(sums, c.part(row + i, to.column, to.width));
+            }
+        }
+        let sums = match self.lhs {
             Lhs::Rows(a) => {
-                let rows: [&'a [f32]; R] =
-                    std::array::from_fn(|i| &a[(row + i) * self.k + from..][..depth]);
-                tile::<S, R, V>(simd, |k| std::array::from_fn(|i| rows[i][k]), c, panel, depth, to);
+                let rows = std::array::from_fn(|i| &a[(row + i) * self.k + from..][..depth]);
+                over_rows::<S, R, V>(simd, rows, panel, sums)
             }
             Lhs::Columns(a) => {
-                let m = self.m;
-                let a = &a[from * m + row..];
-                let column = |k: usize| -> [f32; R] {
-                    let a = &a[k * m..][..R];
-                    std::array::from_fn(|i| a[i])
-                };
-                tile::<S, R, V>(simd, column, c, panel, depth, to);
+                let columns = a[from * self.m..].chunks_exact(self.m);
+                over_columns::<S, R, V>(simd, columns, row, panel, sums)
             }
+        };
+        for (i, sums) in sums.iter().enumerate() {
+            store::<S, V>(sums, c.part(row + i, to.column, to.width));
         }
         R
     }
 }
 
-/// `R` rows by `V` vectors of C, held in registers over the whole depth.
+/// `sums += a·panel`, with the left operand's rows side by side.
 #[inline(always)]
-fn tile<S: Simd, const R: usize, const V: usize>(
+fn over_rows<S: Simd, const R: usize, const V: usize>(
     simd: S,
-    left: impl Fn(usize) -> [f32; R],
-    c: &mut [f32],
-    panel: &[f32],
-    depth: usize,
-    to: Target,
-) {
-    let wide = V * S::F32_LANES;
-    let mut sums = [[simd.splat_f32s(0.0); V]; R];
-    let mut edge = [0f32; 2 * MAX_PANEL];
-    if to.load {
-        for (i, sums) in sums.iter_mut().enumerate() {
-            let row = &c[i * to.n..][..to.width];
-            let full = if to.width == wide {
-                row
-            } else {
-                edge[..to.width].copy_from_slice(row);
-                &edge[..wide]
-            };
-            sums.copy_from_slice(&S::as_simd_f32s(full).0[..V]);
+    rows: [&[f32]; R],
+    panel: &[[S::f32s; V]],
+    mut sums: [[S::f32s; V]; R],
+) -> [[S::f32s; V]; R] {
+    let (blocks, rest) = panel.as_chunks::<UNROLL>();
+    let chunks: [&[[f32; UNROLL]]; R] = std::array::from_fn(|i| rows[i].as_chunks().0);
+    for (at, block) in blocks.iter().enumerate() {
+        let a: [&[f32; UNROLL]; R] = std::array::from_fn(|i| &chunks[i][at]);
+        for j in 0..UNROLL {
+            for i in 0..R {
+                let x = simd.splat_f32s(a[i][j]);
+                for v in 0..V {
+                    sums[i][v] = simd.mul_add_f32s(x, block[j][v], sums[i][v]);
+                }
+            }
         }
     }
-    let panel = &S::as_simd_f32s(panel).0[..depth * V];
-    for (k, b) in panel.chunks_exact(V).enumerate() {
-        let a = left(k);
+    let done = blocks.len() * UNROLL;
+    for (k, b) in rest.iter().enumerate() {
+        for i in 0..R {
+            let x = simd.splat_f32s(rows[i][done + k]);
+            for v in 0..V {
+                sums[i][v] = simd.mul_add_f32s(x, b[v], sums[i][v]);
+            }
+        }
+    }
+    sums
+}
+
+/// The same, with the left operand's columns one after another.
+#[inline(always)]
+fn over_columns<'a, S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    columns: impl Iterator<Item = &'a [f32]>,
+    row: usize,
+    panel: &[[S::f32s; V]],
+    mut sums: [[S::f32s; V]; R],
+) -> [[S::f32s; V]; R] {
+    for (column, b) in columns.zip(panel) {
+        let a: &[f32] = &column[row..row + R];
         for i in 0..R {
             let x = simd.splat_f32s(a[i]);
             for v in 0..V {
@@ -139,12 +141,31 @@ fn tile<S: Simd, const R: usize, const V: usize>(
             }
         }
     }
-    for (i, sums) in sums.iter().enumerate() {
-        if to.width == wide {
-            S::as_mut_simd_f32s(&mut c[i * to.n..][..wide]).0.copy_from_slice(sums);
-        } else {
-            S::as_mut_simd_f32s(&mut edge[..wide]).0.copy_from_slice(sums);
-            c[i * to.n..][..to.width].copy_from_slice(&edge[..to.width]);
-        }
+    sums
+}
+
+/// Fills `sums` from a row of C; lanes past its end keep what they hold.
+#[inline(always)]
+fn load<S: Simd, const V: usize>(sums: &mut [S::f32s; V], part: &[f32]) {
+    let (whole, rest) = S::as_simd_f32s(part);
+    for (sum, x) in sums.iter_mut().zip(whole) {
+        *sum = *x;
+    }
+    if let (Some(sum), false) = (sums.get_mut(whole.len()), rest.is_empty()) {
+        let lanes: &mut [f32] = cast_slice_mut(std::slice::from_mut(sum));
+        lanes[..rest.len()].copy_from_slice(rest);
+    }
+}
+
+#[inline(always)]
+fn store<S: Simd, const V: usize>(sums: &[S::f32s; V], part: &mut [f32]) {
+    let (whole, rest) = S::as_mut_simd_f32s(part);
+    let full = whole.len();
+    for (x, sum) in whole.iter_mut().zip(sums) {
+        *x = *sum;
+    }
+    if let (Some(sum), false) = (sums.get(full), rest.is_empty()) {
+        let lanes: &[f32] = cast_slice(std::slice::from_ref(sum));
+        rest.copy_from_slice(&lanes[..rest.len()]);
     }
 }

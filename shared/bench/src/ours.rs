@@ -1,0 +1,72 @@
+//! Our side: blocks of training and answering through the public API, and the kernel's peak.
+
+use crate::flops::to_f64;
+use crate::work;
+use anyhow::Result;
+use seal_model::ops::matmul::{Lhs, Packed, Rhs, matmul};
+use seal_model::{Adapter, Decoder, generate};
+use seal_training::{InnerJob, inner_updates};
+use std::time::{Duration, Instant};
+
+/// How long the kernel's peak is looked for.
+const PEAK_TIME: Duration = Duration::from_millis(400);
+
+/// Seconds of one block, for all its candidates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockTime {
+    pub(crate) training_s: f64,
+    pub(crate) answering_s: f64,
+}
+
+/// Trains `candidates` candidates for `steps` steps and asks each its questions.
+pub(crate) fn block(decoder: &Decoder, candidates: usize, steps: u64) -> Result<BlockTime> {
+    let config = decoder.config();
+    let jobs = work::jobs(config, candidates);
+    let recipe = work::recipe(steps, Some(1))?;
+    let begun = Instant::now();
+    let trained = inner_updates(decoder, &jobs, &recipe, &mut |_, _| {})?;
+    let training_s = begun.elapsed().as_secs_f64();
+    let adapters: Vec<&Adapter> = trained.iter().map(|t| &t.adapter).collect();
+    let prompts = work::prompts(config, candidates);
+    let begun = Instant::now();
+    generate(decoder, &adapters, &prompts, &work::greedy(), &mut |_, _| {})?;
+    Ok(BlockTime { training_s, answering_s: begun.elapsed().as_secs_f64() })
+}
+
+/// Losses of `steps` steps on all sequences of candidate 0 at once, from `start`.
+pub(crate) fn losses(decoder: &Decoder, start: Adapter, steps: u64) -> Result<Vec<f32>> {
+    let [mut job]: [InnerJob; 1] = work::jobs(decoder.config(), 1)
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("one candidate makes one job"))?;
+    job.start = Some(start);
+    let trained = inner_updates(decoder, &[job], &work::recipe(steps, None)?, &mut |_, _| {})?;
+    Ok(trained.into_iter().flat_map(|t| t.losses).collect())
+}
+
+/// Greedy answer of the adapter to the first question of candidate 0.
+pub(crate) fn first_answer(decoder: &Decoder, adapter: &Adapter) -> Result<Vec<u32>> {
+    let prompts = work::prompts(decoder.config(), 1);
+    let answers = generate(decoder, &[adapter], &prompts[..1], &work::greedy(), &mut |_, _| {})?;
+    Ok(answers.into_iter().next().map_or_else(Vec::new, |answer| answer.tokens))
+}
+
+/// Operations per second of the matrix kernel on operands that stay in cache, over all threads.
+pub(crate) fn peak_flops() -> f64 {
+    const M: usize = 192;
+    const N: usize = 256;
+    const K: usize = 256;
+    let rates = rayon::broadcast(|_| {
+        let (a, b) = (vec![0.5; M * K], vec![0.25; N * K]);
+        let packed = Packed::columns(&b, N, K);
+        let mut c = vec![0.0; M * N];
+        let (begun, mut products, mut best) = (Instant::now(), 0, f64::MAX);
+        while begun.elapsed() < PEAK_TIME || products < 3 {
+            let one = Instant::now();
+            matmul(&mut c, Lhs::Rows(&a), Rhs::Packed(&packed), (M, N, K), false);
+            best = best.min(one.elapsed().as_secs_f64());
+            products += 1;
+        }
+        2.0 * to_f64(M * N * K) / best
+    });
+    rates.iter().sum()
+}
