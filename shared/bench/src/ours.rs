@@ -26,6 +26,7 @@ pub(crate) fn block(decoder: &Decoder, candidates: usize, steps: u64) -> Result<
     let begun = Instant::now();
     let trained = inner_updates(decoder, &jobs, &recipe, &mut |_, _| {})?;
     let training_s = begun.elapsed().as_secs_f64();
+    let trained = trained.into_iter().collect::<Result<Vec<_>, _>>()?;
     let adapters: Vec<&Adapter> = trained.iter().map(|t| &t.adapter).collect();
     let prompts = work::prompts(config, candidates);
     let begun = Instant::now();
@@ -40,6 +41,7 @@ pub(crate) fn losses(decoder: &Decoder, start: Adapter, steps: u64) -> Result<Ve
         .map_err(|_| anyhow::anyhow!("one candidate makes one job"))?;
     job.start = Some(start);
     let trained = inner_updates(decoder, &[job], &work::recipe(steps, None)?, &mut |_, _| {})?;
+    let trained = trained.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(trained.into_iter().flat_map(|t| t.losses).collect())
 }
 

@@ -9,7 +9,7 @@ use crate::shape::{Block, Shape};
 use crate::work;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use seal_model::{Adapter, Decoder};
+use seal_model::{Adapter, BaseModel, Decoder, folder_digest};
 use std::path::PathBuf;
 
 /// Steps whose losses both sides must agree on.
@@ -121,7 +121,9 @@ fn meet(settings: &Settings, decoder: &Decoder, tell: &dyn Fn(&str)) -> Result<M
     tell("handing the weights to the peer");
     decoder.save(&model)?;
     let adapter = Adapter::init(decoder.config(), &work::recipe(1, None)?.lora, 0)?;
-    adapter.save_peft(&start, "seal-bench", "")?;
+    let digest = folder_digest(&model)?;
+    let base = BaseModel { name: "seal-bench", revision: None, digest: &digest };
+    adapter.save_peft(&start, base)?;
     let mut peer = Peer::start(python, folder.path())?;
     let recipe = (work::LEARNING_RATE, work::STEPS);
     let versions = peer.load(&model, &start, rayon::current_num_threads(), recipe)?;
