@@ -253,12 +253,18 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
         std::fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
-        if path.is_file() {
+        // What a killed writer left half-written was never taken for evidence by anyone.
+        let unfinished = entry_name(&path).starts_with(".tmp-");
+        if path.is_file() && !unfinished {
             files.push(path);
         }
     }
     files.sort();
     Ok(files)
+}
+
+fn entry_name(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().map_or_else(Default::default, std::ffi::OsStr::to_string_lossy)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

@@ -46,6 +46,12 @@ pub fn config_json() -> String {
     file["pad_token_id"] = json!(PAD);
     file["attention_bias"] = json!(false);
     file["mlp_bias"] = json!(false);
+    sorted(file)
+}
+
+/// Lines of JSON with sorted keys, whatever another crate of the build asks of serde_json.
+pub(crate) fn sorted(mut file: Value) -> String {
+    file.sort_all_objects();
     format!("{file:#}\n")
 }
 
@@ -59,7 +65,7 @@ pub fn generation_config_json() -> String {
         "temperature": 1.0,
         "max_new_tokens": 170,
     });
-    format!("{file:#}\n")
+    sorted(file)
 }
 
 /// `tokenizer_config.json`: tells transformers which class reads `tokenizer.json`.
@@ -73,7 +79,7 @@ pub fn tokenizer_config_json() -> String {
         "clean_up_tokenization_spaces": false,
         "model_max_length": MAX_TOKENS,
     });
-    format!("{file:#}\n")
+    sorted(file)
 }
 
 /// Fresh weights: each matrix N(0, 1/inputs), those that write to the residual stream smaller.

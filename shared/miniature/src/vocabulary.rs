@@ -55,7 +55,7 @@ pub fn tokenizer_json() -> String {
         "decoder": null,
         "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"},
     });
-    format!("{file:#}\n")
+    crate::architecture::sorted(file)
 }
 
 fn special_token(id: usize, word: &str) -> Value {

@@ -63,7 +63,7 @@ impl Adapter {
         let spec = self.spec();
         let mut targets: Vec<&str> = spec.targets.iter().map(|t| t.name()).collect();
         targets.sort_unstable();
-        let config = json!({
+        let mut config = json!({
             "base_model_name_or_path": base.name,
             "bias": "none",
             "fan_in_fan_out": false,
@@ -78,6 +78,8 @@ impl Adapter {
             "use_dora": false,
             "use_rslora": spec.use_rslora,
         });
+        // Sorted whatever another crate of the build asks of serde_json: the bytes are digested.
+        config.sort_all_objects();
         let mut bytes = format!("{config:#}").into_bytes();
         bytes.push(b'\n');
         bytes

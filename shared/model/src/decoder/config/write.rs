@@ -42,6 +42,8 @@ impl DecoderConfig {
             config["rope_scaling"] = scaling;
         }
         self.write_window(&mut config);
+        // Sorted whatever another crate of the build asks of serde_json: the bytes are digested.
+        config.sort_all_objects();
         let mut bytes = format!("{config:#}").into_bytes();
         bytes.push(b'\n');
         bytes
