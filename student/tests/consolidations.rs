@@ -98,6 +98,7 @@ fn a_killed_consolidation_goes_on_from_its_last_save_and_ends_at_the_same_adapte
 
     let bench = Bench::new().reopen_with(|config| config.save_steps = 2);
     let request = ConsolidateRequest { stage: "end".to_owned(), verdicts, edits, seed: 7 };
+    #[allow(clippy::result_large_err, reason = "the error is never returned: the closure panics")]
     let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         bench.student.consolidate(&request, &mut |done, _| assert!(done < 5, "killed"))
     }));
