@@ -24,7 +24,8 @@ fn every_config_parses_and_none_is_forgotten() {
 fn check_policy(folder: &Path) {
     let bundle = seal_auditor::policy::Bundle::read(folder).unwrap();
     let limit = std::time::Duration::from_secs(60);
-    seal_auditor::policy::Policy::new(bundle, limit).expect(&folder.display().to_string());
+    let shown = folder.display().to_string();
+    seal_auditor::policy::Policy::new(bundle, limit).expect(&shown);
 }
 
 fn check(path: &Path) {
