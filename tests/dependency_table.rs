@@ -8,10 +8,11 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates that each of our crates may use in its product (not in its tests).
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("seal-protocol", &[]),
     ("seal-trust", &["seal-protocol"]),
     ("seal-model", &[]),
+    ("seal-hub", &[]),
     ("seal-training", &["seal-model"]),
     ("seal-service", &["seal-protocol"]),
     ("seal-conductor", &["seal-protocol", "seal-trust", "seal-service"]),
@@ -36,6 +37,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "seal-miniature",
             "seal-bench",
             "seal-model",
+            "seal-hub",
             "seal-teacher",
             "seal-student",
             "seal-auditor",
@@ -45,8 +47,8 @@ const MAY_USE: [(&str, &[&str]); 12] = [
 
 /// Crates of others that may never be linked by the crate named first, at any depth.
 const NEVER: [(&str, &[&str]); 4] = [
-    ("seal-auditor", &["reqwest", "async-openai", "seal-training", "seal-conductor"]),
-    ("seal-student", &["reqwest", "async-openai", "seal-conductor"]),
+    ("seal-auditor", &["reqwest", "async-openai", "hf-hub", "seal-training", "seal-conductor"]),
+    ("seal-student", &["reqwest", "async-openai", "hf-hub", "seal-conductor"]),
     ("seal-trust", &["rusqlite", "tokio", "candle-core"]),
     ("seal-protocol", &["sha2", "ed25519-dalek", "tokio"]),
 ];
