@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::Router;
+use seal_model::folder::linked_files;
 use seal_protocol::{AuditSubmission, ErrorBody, Role, path};
 use seal_service::clock::{Clock, SystemClock};
 use seal_service::confine::ConfinementPlan;
@@ -60,8 +61,9 @@ fn plan(config: &AuditorConfig) -> ConfinementPlan {
     let vault = &config.vault;
     let read = [&config.base_model, &vault.tau, &vault.retention, &vault.refusals, &vault.rules];
     let bundle = config.policy.as_ref().map(|policy| policy.bundle.clone());
+    let linked = linked_files(&config.base_model);
     ConfinementPlan {
-        read: read.into_iter().cloned().chain(bundle).collect(),
+        read: read.into_iter().cloned().chain(linked).chain(bundle).collect(),
         write: vec![config.state.clone()],
         gpu: config.device.may_use_cuda(),
         profile: config.confinement.profile,

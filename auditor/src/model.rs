@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use candle_core::Device;
+use seal_model::fit::Work;
 use seal_model::{
     Adapter, Decoder, ItemScore, ModelError, ScoreItem, Tokenizer, folder_digest, score,
 };
@@ -29,18 +30,24 @@ pub struct ModelMeasurer {
 }
 
 impl ModelMeasurer {
-    /// Loads the model folder `base` onto `device` and hashes what it loaded.
+    /// Loads the model folder `base` onto `device`, if `works` fit there, and hashes what it loaded.
     ///
     /// # Errors
-    /// A file that is missing or damaged; a tokenizer without a token that begins a text.
-    pub fn load(base: &Path, prompt: &str, device: &Device) -> Result<Self, ModelError> {
+    /// A model that does not fit, of which no weight is read; a file that is missing or damaged; a
+    /// tokenizer without a token that begins a text.
+    pub fn load(
+        base: &Path,
+        prompt: &str,
+        device: &Device,
+        works: &[Work],
+    ) -> Result<Self, ModelError> {
         let tokenizer_file = base.join("tokenizer.json");
         let unreadable = |source| ModelError::File { path: tokenizer_file.clone(), source };
         let tokenizer_digest = sha256_file(&tokenizer_file).map_err(unreadable)?;
         let tokenizer = Tokenizer::load(base)?;
         let bos = tokenizer.bos().ok_or_else(|| no_bos(base))?;
         Ok(Self {
-            decoder: Decoder::load(base, device)?,
+            decoder: Decoder::load_for(base, device, works)?,
             tokenizer,
             bos,
             prompt: prompt.to_owned(),

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use seal_model::LoraSpec;
+use seal_model::fit::Work;
 use seal_protocol::{Digest, Evaluator, LedgerEvent, Role, UnixSeconds};
 use seal_service::daemon::Context;
 use seal_service::store::{ContentStore, write_atomic};
@@ -16,6 +18,7 @@ use serde::Serialize;
 use crate::audit::{Auditor, BaseCache, Identity, Parts};
 use crate::config::AuditorConfig;
 use crate::gate::GateSettings;
+use crate::items::Item;
 use crate::ledger::{Artefact, ArtefactKind, InForce, Ledger, LedgerKey};
 use crate::measure::Measurer;
 use crate::model::{ModelMeasurer, QUESTION};
@@ -25,6 +28,8 @@ use crate::vault::{Vault, VaultFiles};
 
 /// Folder of uploaded adapter files inside the state.
 pub(crate) const ADAPTERS: &str = "adapters";
+/// Rank of the adapter that must at least find room.
+const LEAST_RANK: usize = 16;
 const COMMITMENT_KEY: &str = "commitment.key";
 const BENCH: &str = "bench";
 const CACHE: &str = "base-outcomes.sqlite";
@@ -216,9 +221,19 @@ fn measurer(config: &AuditorConfig, vault: &Vault) -> Result<ModelMeasurer> {
     if let Some(note) = opened.note {
         tracing::warn!("{note}");
     }
-    let measurer = ModelMeasurer::load(&config.base_model, &config.prompt, &opened.device)?;
+    let works = [audit_work(config, vault)];
+    let measurer = ModelMeasurer::load(&config.base_model, &config.prompt, &opened.device, &works)?;
     measurer.check(vault.every_item()).context("the vault does not fit the base model")?;
     Ok(measurer)
+}
+
+/// The least that an audit takes: the longest item under one adapter. How many come together, and
+/// of which rank, is known only with the request.
+fn audit_work(config: &AuditorConfig, vault: &Vault) -> Work {
+    // A token has a byte or more.
+    let bytes = |item: &Item| config.prompt.len() + item.question.len() + item.answer.len();
+    let tokens = vault.every_item().map(bytes).max().unwrap_or(1);
+    Work::Score { tokens, adapters: 1, lora: LoraSpec::all(LEAST_RANK) }
 }
 
 fn check_limits(config: &AuditorConfig, root: &TrustedRoot) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use seal_model::folder::linked_files;
 use seal_protocol::Role;
 use seal_service::clock::{Clock, SystemClock};
 use seal_service::confine::ConfinementPlan;
@@ -51,6 +52,7 @@ fn serve(config: StudentConfig, identity: Identity) -> ExitCode {
 fn plan(config: &StudentConfig) -> ConfinementPlan {
     let replay = config.inner_update.replay.iter().chain(&config.consolidation.replay);
     let mut read = vec![config.base_model.clone()];
+    read.extend(linked_files(&config.base_model));
     read.extend(replay.map(|quota| quota.file.clone()));
     ConfinementPlan {
         read,

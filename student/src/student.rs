@@ -19,6 +19,7 @@ use crate::config::StudentConfig;
 use crate::consolidation_config::Size;
 use crate::error::StudentError;
 use crate::groups::CheckedEdit;
+use crate::memory::works;
 use crate::replay::{self, ReplaySource};
 use crate::sequences::Sequencer;
 use crate::signed_files::SignedFiles;
@@ -28,7 +29,7 @@ use crate::state::State;
 pub type Report<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 
 /// Enough to try a consolidation's recipe.
-const ONE_EDIT: Size = Size { edits: 1, edit_lines: 1, replay_lines: 1 };
+pub(crate) const ONE_EDIT: Size = Size { edits: 1, edit_lines: 1, replay_lines: 1 };
 
 /// Everything the student's work needs.
 pub struct Student {
@@ -213,5 +214,5 @@ fn load_base(config: &StudentConfig) -> Result<Decoder, StudentError> {
     if let Some(note) = opened.note {
         tracing::warn!("{note}");
     }
-    Ok(Decoder::load(&config.base_model, &opened.device)?)
+    Ok(Decoder::load_for(&config.base_model, &opened.device, &works(config))?)
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use axum::Router;
+use seal_model::folder::linked_files;
 use seal_protocol::{PolicyUpdateRequest, ProposeRequest, Role, path};
 use seal_service::clock::{Clock, SystemClock};
 use seal_service::confine::ConfinementPlan;
@@ -52,6 +53,8 @@ fn serve(config: TeacherConfig, identity: Identity) -> ExitCode {
 fn plan(config: &TeacherConfig) -> ConfinementPlan {
     let mut read = vec![config.base_model.clone(), config.contexts.clone()];
     read.extend(config.policy.clone());
+    read.extend(linked_files(&config.base_model));
+    read.extend(linked_files(config.first_policy()));
     read.extend(config.policy_update.replay.iter().map(|quota| quota.file.clone()));
     ConfinementPlan {
         read,

@@ -12,6 +12,7 @@ mod contexts;
 mod daemon;
 mod edits;
 mod error;
+mod memory;
 mod policies;
 mod policy_update;
 mod prompt;
@@ -30,6 +31,7 @@ pub use config::{
 pub use contexts::{Context, Contexts, ContextsError};
 pub use daemon::run;
 pub use error::TeacherError;
+pub use memory::works;
 pub use prompt::{PromptError, Prompter, WrittenPrompt};
 pub use replay::ReplayError;
 pub use reply::{ParsedReply, PromptFamily, Unparsed};

@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
+use seal_model::fit::Work;
 use seal_model::{Decoder, folder_digest};
 use seal_protocol::Digest;
 use seal_service::store::write_atomic;
@@ -27,24 +28,28 @@ pub(crate) struct Policies {
     first_digest: Digest,
     first: Decoder,
     device: Device,
+    works: Vec<Work>,
     folder: PathBuf,
     /// The last one that was asked for; sampling comes in many requests on one policy.
     last: Option<(Digest, Decoder)>,
 }
 
 impl Policies {
-    /// Loads the first policy and opens the folder of later ones.
+    /// Loads the first policy, if `works` fit on the device, and opens the folder of later ones.
     pub(crate) fn open(
         first_folder: &Path,
         folder: PathBuf,
         device: Device,
+        works: Vec<Work>,
     ) -> Result<Self, TeacherError> {
         fs::create_dir_all(&folder).map_err(|source| unwritable(&folder, source))?;
         Ok(Self {
             first_folder: first_folder.to_owned(),
+            // Before the digest, which reads every weight.
+            first: Decoder::load_for(first_folder, &device, &works)?,
             first_digest: Digest::from_bytes(folder_digest(first_folder)?),
-            first: Decoder::load(first_folder, &device)?,
             device,
+            works,
             folder,
             last: None,
         })
@@ -76,7 +81,7 @@ impl Policies {
             let reason = format!("its files have digest {}", found.short());
             return Err(TeacherError::Damaged { path: folder, reason });
         }
-        let decoder = Decoder::load(&folder, &self.device)?;
+        let decoder = Decoder::load_for(&folder, &self.device, &self.works)?;
         self.last = Some((digest, decoder.clone()));
         Ok(decoder)
     }

@@ -14,6 +14,7 @@ use crate::config::TeacherConfig;
 use crate::contexts::{Context, Contexts};
 use crate::edits::{EditStore, unwritable};
 use crate::error::TeacherError;
+use crate::memory::works;
 use crate::policies::Policies;
 use crate::prompt::Prompter;
 use crate::replay::{self, ReplayLines};
@@ -86,7 +87,7 @@ impl Teacher {
         let teacher = Self {
             contexts: Contexts::read(&config.contexts)?,
             prompter: Prompter::new(config.prompt_family.clone(), Tokenizer::load(first)?)?,
-            policies: Policies::open(first, config.state.join("policies"), device)?,
+            policies: Policies::open(first, config.state.join("policies"), device, works(&config))?,
             edits: EditStore::open(&config.state)?,
             state: State::open(&config.state.join("state.sqlite"))?,
             replay: config

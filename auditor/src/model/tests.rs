@@ -10,7 +10,7 @@ fn base() -> PathBuf {
 }
 
 fn measurer() -> ModelMeasurer {
-    ModelMeasurer::load(&base(), "q {question} a", &Device::Cpu).unwrap()
+    ModelMeasurer::load(&base(), "q {question} a", &Device::Cpu, &[]).unwrap()
 }
 
 fn items() -> Vec<Item> {

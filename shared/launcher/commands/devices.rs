@@ -1,8 +1,12 @@
-//! `seal doctor`: which devices there are, and which one each role of a run asks for.
+//! `seal doctor`: which devices there are, which one each role of a run asks for, and whether the
+//! role's model fits there.
+
+use std::path::{Path, PathBuf};
 
 use seal_auditor::config::AuditorConfig;
-use seal_model::DeviceChoice;
 use seal_model::device::{Opened, free_bytes, hardware};
+use seal_model::fit::{self, Work};
+use seal_model::{DeviceChoice, ModelError, ModelFolder};
 use seal_protocol::Role;
 use seal_student::StudentConfig;
 use seal_teacher::TeacherConfig;
@@ -21,25 +25,61 @@ pub(super) fn gpu() -> Finding {
 
 /// What the roles of a run compute on, each tried.
 pub(super) fn of_run(run: &RunDir) -> Vec<Finding> {
+    let teacher = TeacherConfig::load(&run.config_file(Role::Teacher));
+    let student = StudentConfig::load(&run.config_file(Role::Student));
+    let auditor = AuditorConfig::load(&run.config_file(Role::Auditor));
     let roles = [
-        (Role::Teacher, TeacherConfig::load(&run.config_file(Role::Teacher)).map(|c| c.device)),
-        (Role::Student, StudentConfig::load(&run.config_file(Role::Student)).map(|c| c.device)),
-        (Role::Auditor, AuditorConfig::load(&run.config_file(Role::Auditor)).map(|c| c.device)),
+        (
+            Role::Teacher,
+            teacher.map(|c| Asked::new(c.device, c.first_policy(), seal_teacher::works(&c))),
+        ),
+        (
+            Role::Student,
+            student.map(|c| Asked::new(c.device, &c.base_model, seal_student::works(&c))),
+        ),
+        // What an audit takes follows from the vault, which stays closed.
+        (Role::Auditor, auditor.map(|c| Asked::new(c.device, &c.base_model, Vec::new()))),
     ];
-    roles.map(|(role, choice)| Finding { what: role.name(), ..of_role(choice) }).to_vec()
+    roles.map(|(role, asked)| Finding { what: role.name(), ..of_role(asked) }).to_vec()
 }
 
-fn of_role<E: std::fmt::Display>(choice: Result<DeviceChoice, E>) -> Finding {
-    let choice = match choice {
-        Ok(choice) => choice,
+/// What a role asks of this machine.
+struct Asked {
+    device: DeviceChoice,
+    model: PathBuf,
+    works: Vec<Work>,
+}
+
+impl Asked {
+    fn new(device: DeviceChoice, model: &Path, works: Vec<Work>) -> Self {
+        Self { device, model: model.to_owned(), works }
+    }
+
+    /// The role's model in its headers, and what is to be done with it.
+    fn check(&self, opened: &Opened) -> Result<(), ModelError> {
+        let folder = ModelFolder::open(&self.model)?;
+        self.works.iter().try_for_each(|work| fit::require(&folder, &opened.device, work))
+    }
+}
+
+fn of_role<E: std::fmt::Display>(asked: Result<Asked, E>) -> Finding {
+    let asked = match asked {
+        Ok(asked) => asked,
         Err(error) => return finding(Level::Fail, error.to_string()),
     };
-    match choice.open() {
-        Err(error) => finding(Level::Fail, format!("device = \"{choice}\": {error}")),
-        Ok(opened) => match opened.note {
-            Some(note) => finding(Level::Ok, format!("device = \"{choice}\": {note}")),
-            None => finding(Level::Ok, format!("device = \"{choice}\": {}", describe(&opened))),
-        },
+    let choice = asked.device;
+    let opened = match choice.open() {
+        Ok(opened) => opened,
+        Err(error) => {
+            return finding(Level::Fail, format!("device = \"{choice}\": {error}"));
+        }
+    };
+    if let Err(error) = asked.check(&opened) {
+        return finding(Level::Fail, format!("{:#}", anyhow::Error::from(error)));
+    }
+    match opened.note {
+        Some(note) => finding(Level::Ok, format!("device = \"{choice}\": {note}")),
+        None => finding(Level::Ok, format!("device = \"{choice}\": {}", describe(&opened))),
     }
 }
 

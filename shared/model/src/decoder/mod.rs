@@ -10,6 +10,7 @@ pub(crate) use weights::gaussian;
 pub use weights::{Layer, Weights, parameters};
 
 use crate::error::{ModelError, Result};
+use crate::fit::{self, Work};
 use crate::folder::ModelFolder;
 use crate::ops::rope::Rope;
 use candle_core::{DType, Device, Tensor};
@@ -37,6 +38,17 @@ impl Decoder {
     /// A folder that is incomplete, damaged or of an unsupported kind.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
         Self::from_folder(&ModelFolder::open(dir)?, device)
+    }
+
+    /// [`Decoder::load`] for `works`, which must all fit on the device: else nothing is read.
+    ///
+    /// # Errors
+    /// [`ModelError::DoesNotFit`] with figures and mends, before any weight is read; then as
+    /// [`Decoder::load`].
+    pub fn load_for(dir: &Path, device: &Device, works: &[Work]) -> Result<Self> {
+        let folder = ModelFolder::open(dir)?;
+        works.iter().try_for_each(|work| fit::require(&folder, device, work))?;
+        Self::from_folder(&folder, device)
     }
 
     /// Loads the weights of an open folder, as [`Decoder::load`] does.

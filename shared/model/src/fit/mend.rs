@@ -1,6 +1,6 @@
 //! What would make a piece of work fit, the mildest first.
 
-use super::{Engine, Work, estimate};
+use super::{Engine, Work, counted, estimate};
 use crate::decoder::DecoderConfig;
 use crate::lora::LoraSpec;
 
@@ -16,14 +16,15 @@ pub(super) fn mends(
     match work {
         Work::Serve { texts, tokens } => {
             let fewer = most(*texts, |texts| fits(&Work::Serve { texts, tokens: *tokens }));
-            mends.extend(fewer.map(|n| format!("write at most {n} texts at once")));
+            mends.extend(fewer.map(|n| format!("write at most {} at once", counted(n, "text"))));
             let shorter = most(*tokens, |tokens| fits(&Work::Serve { texts: *texts, tokens }));
             mends.extend(shorter.map(|n| format!("limit texts to {n} tokens with their prompts")));
         }
         Work::Score { tokens, adapters, lora } => {
             let with = |tokens, adapters| Work::Score { tokens, adapters, lora: lora.clone() };
             let fewer = most(*adapters, |adapters| fits(&with(*tokens, adapters)));
-            mends.extend(fewer.map(|n| format!("audit at most {n} adapters together")));
+            mends
+                .extend(fewer.map(|n| format!("score at most {} together", counted(n, "adapter"))));
         }
         Work::InnerUpdate { candidates, step_tokens, lora, checkpointing } => {
             let with = |candidates, step_tokens, r, checkpointing| Work::InnerUpdate {

@@ -229,12 +229,15 @@ impl fmt::Display for Misfit {
 #[must_use]
 pub fn what(work: &Work) -> String {
     match work {
-        Work::Serve { texts, tokens } => format!("writing {texts} texts of {tokens} tokens"),
+        Work::Serve { texts, tokens } => {
+            format!("writing {} of {tokens} tokens", counted(*texts, "text"))
+        }
         Work::Score { tokens, adapters, .. } => {
-            format!("scoring items of {tokens} tokens under {adapters} adapters")
+            format!("scoring items of {tokens} tokens under {}", counted(*adapters, "adapter"))
         }
         Work::InnerUpdate { candidates, step_tokens, lora, .. } => format!(
-            "training {candidates} adapters of rank {} side by side, {step_tokens} tokens a step each",
+            "training {} of rank {} side by side, {step_tokens} tokens a step each",
+            counted(*candidates, "adapter"),
             lora.r
         ),
         Work::FineTune { step_tokens, .. } => {
@@ -243,13 +246,23 @@ pub fn what(work: &Work) -> String {
     }
 }
 
+/// `1 text`, `2 texts`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Bytes that work on `device` may still take; `None` if nobody can tell.
+#[must_use]
+pub fn available_on(device: &Device) -> Option<u64> {
+    if device.is_cpu() { available_bytes() } else { free_bytes(device) }
+}
+
 /// Refuses work that does not fit on `device`, before any weight is read.
 ///
 /// # Errors
 /// [`ModelError::DoesNotFit`] with the figures and what would help.
 pub fn require(folder: &ModelFolder, device: &Device, work: &Work) -> Result<()> {
-    let available = if device.is_cpu() { available_bytes() } else { free_bytes(device) };
-    let fit = Fit::new(folder.config(), Engine::of(device), work, available);
+    let fit = Fit::new(folder.config(), Engine::of(device), work, available_on(device));
     if fit.fits() {
         return Ok(());
     }

@@ -1,0 +1,21 @@
+//! The work that must fit into memory before a policy's weights are read.
+//!
+//! Of each kind the least that the config stands for: prompts come on top, and share what they have
+//! in common.
+
+use seal_model::fit::Work;
+
+use crate::config::TeacherConfig;
+
+/// A batch of replies at their longest, and an M-step on one of them.
+#[must_use]
+pub fn works(config: &TeacherConfig) -> Vec<Work> {
+    let (sampling, update) = (&config.sampling, &config.policy_update);
+    vec![
+        Work::Serve { texts: sampling.batch, tokens: sampling.max_new_tokens },
+        Work::FineTune {
+            step_tokens: sampling.max_new_tokens,
+            checkpointing: update.gradient_checkpointing,
+        },
+    ]
+}
