@@ -53,8 +53,11 @@ pub(crate) enum Command {
     Rollback(Rollback),
     /// Write report.html from a run folder.
     Report,
-    /// Look at this machine: cores, memory, confinement, keys; each line with its mend.
-    Doctor,
+    /// Look at this machine, or with --model at a model and whether it fits; each line with its mend.
+    Doctor(Doctor),
+    /// Models from a Hugging Face hub.
+    #[command(subcommand)]
+    Model(Model),
     /// How fast this machine trains and asks candidates; with --peer, beside PyTorch and PEFT.
     Bench(Bench),
     /// Several seeds in a row with all controls, for figures that hold.
@@ -162,6 +165,73 @@ pub(crate) struct Rollback {
     /// Kept in the history.
     #[arg(long, default_value = "asked for by the operator")]
     pub(crate) reason: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// A model folder, or the name of a model in the cache.
+    #[arg(long, value_name = "PATH_OR_NAME")]
+    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) plan: Plan,
+}
+
+/// What a model is to do.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Plan {
+    /// Branch, tag or commit of a model that is named.
+    #[arg(long, requires = "model")]
+    pub(crate) revision: Option<String>,
+    /// What computes: cpu, auto, cuda or cuda:N.
+    #[arg(long, requires = "model", default_value = "auto")]
+    pub(crate) device: seal_model::DeviceChoice,
+    /// Self-edits that become adapters side by side.
+    #[arg(long, requires = "model", default_value_t = 5, value_parser = positive)]
+    pub(crate) candidates: usize,
+    /// Tokens of one candidate's training step; a recorded edit has about 9 lines of 50.
+    #[arg(long, requires = "model", default_value_t = 512, value_parser = positive)]
+    pub(crate) step_tokens: usize,
+    /// LoRA rank.
+    #[arg(long, requires = "model", default_value_t = 32, value_parser = positive)]
+    pub(crate) rank: usize,
+    /// Tokens of one step of the M-step, which trains every weight of a local policy.
+    #[arg(long, requires = "model", default_value_t = 4096, value_parser = positive)]
+    pub(crate) m_step_tokens: usize,
+    /// Texts that are written side by side.
+    #[arg(long, requires = "model", default_value_t = 8, value_parser = positive)]
+    pub(crate) texts: usize,
+    /// Longest text with its prompt, in tokens.
+    #[arg(long, requires = "model", default_value_t = 1024, value_parser = positive)]
+    pub(crate) text_tokens: usize,
+    /// Train with `gradient_checkpointing = true`.
+    #[arg(long, requires = "model")]
+    pub(crate) checkpointing: bool,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Model {
+    /// Bring a model into the cache that Python shares; goes on where it stopped.
+    Fetch(Fetch),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Fetch {
+    /// The model, as in `Qwen/Qwen2.5-0.5B`.
+    pub(crate) name: String,
+    /// Branch, tag or commit; default: main.
+    #[arg(long)]
+    pub(crate) revision: Option<String>,
+    /// Only look into the cache; so do HF_HUB_OFFLINE=1 and `offline = true` of the run folder.
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 #[derive(Args, Debug)]

@@ -1,6 +1,8 @@
 //! Progress on the terminal: one line per lane with the time left; plain lines where there is no
 //! terminal.
 
+pub(crate) mod bytes;
+
 use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -46,6 +46,9 @@ pub(crate) struct RunDir {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunConfig {
+    /// Commands on this run connect to no other machine.
+    #[serde(default)]
+    pub(crate) offline: bool,
     /// What is done.
     pub(crate) run: RunSettings,
     /// Where the daemons listen; relative socket paths count from the file's folder.

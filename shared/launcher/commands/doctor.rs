@@ -8,6 +8,7 @@ use super::{devices, hint, print_json};
 use crate::cli::Global;
 use crate::exit::{Ended, Failure};
 use crate::run_dir::RunDir;
+use crate::text::printable;
 
 /// What the demo needs at most, summed over its processes.
 const MEMORY_NEEDED_BYTES: u64 = 2 << 30;
@@ -42,21 +43,24 @@ pub(crate) fn doctor(global: &Global) -> Result<Option<Ended>, Failure> {
     if let Ok(run) = RunDir::find(global.run.as_deref()) {
         findings.extend(devices::of_run(&run));
     }
-    if global.json {
-        print_json(&findings)?;
-    } else {
-        for finding in &findings {
-            let level = match finding.level {
-                Level::Ok => "ok  ",
-                Level::Warn => "warn",
-                Level::Fail => "FAIL",
-            };
-            out!("{level}  {:<12} {}", finding.what, finding.text);
-        }
+    match global.json {
+        true => print_json(&findings)?,
+        false => findings.iter().for_each(Finding::print),
     }
     hint(global, "seal demo");
     let failed = findings.iter().any(|finding| finding.level == Level::Fail);
     Ok(failed.then_some(Ended::Environment))
+}
+
+impl Finding {
+    pub(super) fn print(&self) {
+        let level = match self.level {
+            Level::Ok => "ok  ",
+            Level::Warn => "warn",
+            Level::Fail => "FAIL",
+        };
+        out!("{level}  {:<12} {}", self.what, printable(&self.text));
+    }
 }
 
 fn cores() -> Finding {

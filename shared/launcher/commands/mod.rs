@@ -4,7 +4,9 @@ mod bench;
 mod demo;
 mod devices;
 mod doctor;
+mod examine;
 mod experiment;
+mod fetch;
 mod miniature;
 mod run;
 mod serving;
@@ -16,7 +18,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, Global, Miniature};
+use crate::cli::{Cli, Command, Doctor, Global, Miniature, Model};
 use crate::exit::{Ended, Failure};
 use crate::run_dir::RunDir;
 
@@ -33,7 +35,11 @@ pub(crate) async fn run(global: Global, command: Command) -> Result<Option<Ended
         Command::Promote(args) => serving::promote(&global, &find(&global)?, &args.version).await,
         Command::Rollback(args) => serving::roll_back(&global, &find(&global)?, &args).await,
         Command::Report => show::report(&global, &find(&global)?),
-        Command::Doctor => doctor::doctor(&global),
+        Command::Doctor(Doctor { model: Some(model), plan }) => {
+            examine::model(&global, &model, &plan)
+        }
+        Command::Doctor(_) => doctor::doctor(&global),
+        Command::Model(Model::Fetch(args)) => fetch::fetch(&global, &args).await,
         Command::Bench(args) => bench::bench(&global, &args),
         Command::Experiment(args) => experiment::run(&global, &args).await,
         Command::Miniature(Miniature::Pretrain { out }) => miniature::again(&global, &out),

@@ -63,7 +63,7 @@ impl ModelFolder {
         if !names.iter().any(|name| name == CONFIG) {
             return Err(refuse(kind::without_config(dir, &names)));
         }
-        let config = read_config(&dir.join(CONFIG))?;
+        let config = read_config(dir)?;
         let kind = kind::weights(dir, &names).map_err(refuse)?;
         let (files, file_of) = match kind {
             Kind::Single => single(&dir.join(kind::SINGLE))?,
@@ -224,16 +224,19 @@ pub(crate) fn read_small(path: &Path, max: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read_config(path: &Path) -> Result<DecoderConfig> {
-    let refuse = |reason| ModelError::Refused { path: path.to_path_buf(), reason };
+/// The decoder that the `config.json` of a folder describes; weights need not be there yet.
+///
+/// # Errors
+/// A config that is missing, damaged, or asks for what is not supported, by field.
+pub fn read_config(dir: &Path) -> Result<DecoderConfig> {
+    let path = &dir.join(CONFIG);
+    let refuse = |reason| ModelError::Refused { path: path.clone(), reason };
     let text = read_small(path, MAX_CONFIG_BYTES)?;
     if is_lfs_pointer(&text) {
         return Err(refuse(Refusal::LfsPointer));
     }
-    let broken = |e: serde_json::Error| ModelError::Config {
-        path: path.to_path_buf(),
-        problem: e.to_string(),
-    };
+    let broken =
+        |e: serde_json::Error| ModelError::Config { path: path.clone(), problem: e.to_string() };
     serde_json::from_slice::<Value>(&text)
         .map_err(broken)
         .and_then(|value| kind::check_config(&value).map_err(refuse))?;

@@ -6,7 +6,9 @@ use super::header::HeaderError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The path is no folder.
-    #[error("is no folder; name a local model folder, or fetch one with `seal fetch ORG/NAME`")]
+    #[error(
+        "is no folder; name a local model folder, or fetch one with `seal model fetch ORG/NAME`"
+    )]
     NoFolder,
     /// No `config.json`.
     #[error("is no model folder: it has no `config.json`")]
@@ -67,7 +69,7 @@ pub enum Refusal {
     /// What git leaves behind without its large-file support.
     #[error(
         "is a Git LFS pointer, not the file itself; run `git lfs pull` in the folder, or fetch the \
-         model with `seal fetch ORG/NAME`"
+         model with `seal model fetch ORG/NAME`"
     )]
     LfsPointer,
     /// A pipe, a device, a folder.

@@ -1,0 +1,76 @@
+//! What a model is to do, in bytes.
+
+use seal_model::fit::{Engine, Fit, MARGIN_PERCENT, Need, Work, human, what};
+use seal_model::{DecoderConfig, LoraSpec};
+use serde::Serialize;
+
+use crate::cli::Plan;
+
+/// One kind of work, and whether it fits.
+#[derive(Serialize)]
+pub(super) struct Job {
+    pub(super) name: &'static str,
+    /// The work in words.
+    pub(super) what: String,
+    need: Need,
+    /// Everything, with the margin.
+    pub(super) total_bytes: u64,
+    pub(super) fits: bool,
+    /// What would make it fit, the mildest first.
+    pub(super) mends: Vec<String>,
+}
+
+/// The work of a student, of a teacher with a local policy, and of whoever answers.
+pub(super) fn all(
+    config: &DecoderConfig,
+    engine: Engine,
+    plan: &Plan,
+    available: Option<u64>,
+) -> Vec<Job> {
+    let checkpointing = plan.checkpointing;
+    let inner_update = Work::InnerUpdate {
+        candidates: plan.candidates,
+        step_tokens: plan.step_tokens,
+        lora: LoraSpec::all(plan.rank),
+        checkpointing,
+    };
+    let m_step = Work::FineTune { step_tokens: plan.m_step_tokens, checkpointing };
+    let answering = Work::Serve { texts: plan.texts, tokens: plan.text_tokens };
+    let named = [("inner update", inner_update), ("M-step", m_step), ("answering", answering)];
+    named.map(|(name, work)| job(name, config, engine, &work, available)).into()
+}
+
+fn job(
+    name: &'static str,
+    config: &DecoderConfig,
+    engine: Engine,
+    work: &Work,
+    available: Option<u64>,
+) -> Job {
+    let fit = Fit::new(config, engine, work, available);
+    Job {
+        name,
+        what: what(work),
+        need: fit.need,
+        total_bytes: fit.need.total(),
+        fits: fit.fits(),
+        mends: fit.mends,
+    }
+}
+
+/// A column for each job, a row for each part that any of them has.
+pub(super) fn table(jobs: &[Job]) -> String {
+    let row = |head: &str, cell: &dyn Fn(&Job) -> String| {
+        std::iter::once(head.to_owned()).chain(jobs.iter().map(cell)).collect::<Vec<String>>()
+    };
+    let shown = |bytes: u64| if bytes == 0 { String::new() } else { human(bytes) };
+    let mut rows = vec![row("", &|job| job.name.to_owned())];
+    for (part, (name, _)) in Need::default().parts().into_iter().enumerate() {
+        if jobs.iter().any(|job| job.need.parts()[part].1 > 0) {
+            rows.push(row(name, &|job| shown(job.need.parts()[part].1)));
+        }
+    }
+    rows.push(row(&format!("with {MARGIN_PERCENT} % more"), &|job| human(job.total_bytes)));
+    rows.push(row("fits", &|job| if job.fits { "yes" } else { "no" }.to_owned()));
+    crate::text::table(&rows)
+}
