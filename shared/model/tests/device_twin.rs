@@ -50,7 +50,7 @@ fn exact_logits(decoder: &Decoder, sequences: &[Vec<u32>]) -> Vec<f32> {
 fn twin_logits(decoder: &Decoder, sequences: &[Vec<u32>]) -> Vec<f32> {
     let (one, other) = sequences.split_at(sequences.len() / 2);
     let packed = Packed::new(decoder, Plan::new(&[slices(one), slices(other)])).unwrap();
-    let pass = Pass { decoder, adapters: None, rotation: &packed.rotation };
+    let pass = Pass { decoder, adapters: None, rotation: &packed.rotation, masks: None };
     let mut fresh = Fresh { packed: &packed };
     let hidden = pass.forward(&packed.tokens, &mut fresh, &mut drop).unwrap();
     let logits = pass.logits(&pass.final_norm(&hidden).unwrap()).unwrap();

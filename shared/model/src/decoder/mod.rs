@@ -70,6 +70,27 @@ impl Decoder {
         Self::from_weights(config.clone(), Weights::init(config, seed, device)?, device)
     }
 
+    /// A decoder of the engine of [`crate::device`] whose random weights are drawn on `device`
+    /// itself, for measurements. Nothing fixes them.
+    ///
+    /// # Errors
+    /// A device without the memory, or a dtype that is neither f32 nor bf16.
+    pub fn drawn(config: &DecoderConfig, device: &Device, dtype: DType) -> Result<Self> {
+        computable(dtype)?;
+        let mut tensors = BTreeMap::new();
+        for (name, shape) in parameters(config) {
+            let tensor = match shape.len() {
+                2 => Tensor::randn(0f32, 0.02, shape, device)?.to_dtype(dtype)?,
+                _ if name.ends_with(".bias") => Tensor::zeros(shape, DType::F32, device)?,
+                _ => Tensor::ones(shape, DType::F32, device)?,
+            };
+            tensors.insert(name, tensor);
+        }
+        let weights = Weights::from_tensors(config, &tensors, Path::new(""))?;
+        let decoder = Self::assemble(config.clone(), weights, device)?;
+        Ok(Self { composed: true, ..decoder })
+    }
+
     /// A decoder over existing f32 weights on the CPU, computed by the exact engine.
     ///
     /// # Errors
@@ -100,9 +121,7 @@ impl Decoder {
     /// # Errors
     /// A device without the memory, or a dtype that is neither f32 nor bf16.
     pub fn composed(&self, device: &Device, dtype: DType) -> Result<Self> {
-        if !matches!(dtype, DType::F32 | DType::BF16) {
-            return Err(ModelError::Input(format!("weights are f32 or bf16, not {dtype:?}")));
-        }
+        computable(dtype)?;
         let moved = Self { device: device.clone(), composed: true, ..self.clone() };
         moved.rounded(self.tensors(), dtype)
     }
@@ -233,5 +252,13 @@ impl Decoder {
             Some(&token) => Err(ModelError::Token { token, vocab_size }),
             None => Ok(()),
         }
+    }
+}
+
+/// Refuses dtypes that the engine of [`crate::device`] has no products for.
+fn computable(dtype: DType) -> Result<()> {
+    match dtype {
+        DType::F32 | DType::BF16 => Ok(()),
+        other => Err(ModelError::Input(format!("weights are f32 or bf16, not {other:?}"))),
     }
 }

@@ -86,13 +86,8 @@ pub struct LayerTrace {
     pub inners: [Option<Tensor>; Projection::COUNT],
 }
 
-/// What a forward computed.
-pub struct Trace {
-    /// In order.
-    pub layers: Vec<LayerTrace>,
-    /// Residual stream `[rows, d]` after the last layer, before the final norm.
-    pub output: Tensor,
-}
+/// What training leaves out of the input of each A: `[rows, in]` factors for a layer and projection.
+pub type Masks<'a> = dyn Fn(usize, Projection) -> Result<Tensor> + 'a;
 
 /// One forward: a decoder with the adapters and positions of a batch.
 pub struct Pass<'a> {
@@ -102,6 +97,8 @@ pub struct Pass<'a> {
     pub adapters: Option<&'a LoraStack>,
     /// The positions of its rows.
     pub rotation: &'a Rotation,
+    /// The dropout of a training step.
+    pub masks: Option<&'a Masks<'a>>,
 }
 
 impl Pass<'_> {
@@ -147,11 +144,13 @@ impl Pass<'_> {
         let mut inners: [Option<Tensor>; Projection::COUNT] = Default::default();
         let mut project = |which: Projection, x: &Activation| -> Result<Tensor> {
             let factors = self.adapters.and_then(|a| a.factors(index, which));
-            let (y, inner) = project(layer.projection(which), factors, x)?;
+            let masks = self.masks.filter(|_| factors.is_some());
+            let mask = masks.map(|masks| masks(index, which)).transpose()?;
+            let (y, inner) = project(layer.projection(which), factors, x, mask.as_ref())?;
             inners[which as usize] = inner;
             Ok(y)
         };
-        let attn_in = self.normed(input, &layer.input_norm)?;
+        let attn_in = normed(self.decoder, input, &layer.input_norm)?;
         let q_raw = project(Projection::Q, &attn_in)?;
         let k_raw = project(Projection::K, &attn_in)?;
         let v = project(Projection::V, &attn_in)?;
@@ -162,7 +161,7 @@ impl Pass<'_> {
         let attended = attend.attend(index, self.decoder.config().heads(index), (&q, &k, &v))?;
         let attended = Activation::new(attended, self.dtype())?;
         let middle = (input + project(Projection::O, &attended)?)?;
-        let mlp_in = self.normed(&middle, &layer.mlp_norm)?;
+        let mlp_in = normed(self.decoder, &middle, &layer.mlp_norm)?;
         let gate = project(Projection::Gate, &mlp_in)?;
         let up = project(Projection::Up, &mlp_in)?;
         let activated = Activation::new((silu(&gate)? * &up)?, self.dtype())?;
@@ -187,31 +186,28 @@ impl Pass<'_> {
         Ok((output, trace))
     }
 
-    /// The final norm of `x` `[rows, d]`, in the weights' dtype.
-    ///
-    /// # Errors
-    /// A shape that does not fit.
-    pub fn final_norm(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.normed(x, &self.decoder.weights().norm)?.narrow)
-    }
-
-    fn normed(&self, x: &Tensor, gain: &Tensor) -> Result<Activation> {
-        Activation::new(rms_norm(x, gain, self.epsilon())?, self.dtype())
-    }
-
     /// The norm of each head of `x` `[rows, heads · dim]`, where the family has one.
     fn head_norm(&self, x: &Tensor, gain: Option<&Tensor>) -> Result<Tensor> {
         let Some(gain) = gain else { return Ok(x.clone()) };
         let heads = x.reshape(((), gain.elem_count()))?;
-        Ok(rms_norm(&heads, gain, self.epsilon())?.reshape(x.shape())?)
+        Ok(rms_norm(&heads, gain, epsilon(self.decoder))?.reshape(x.shape())?)
     }
 
     fn dtype(&self) -> DType {
-        self.decoder.weights().embedding.dtype()
+        dtype(self.decoder)
     }
+}
 
-    #[allow(clippy::cast_possible_truncation)]
-    fn epsilon(&self) -> f32 {
-        self.decoder.config().rms_norm_eps as f32
-    }
+/// The norm of `x` `[rows, d]`, once more in the weights' dtype.
+pub(super) fn normed(decoder: &Decoder, x: &Tensor, gain: &Tensor) -> Result<Activation> {
+    Activation::new(rms_norm(x, gain, epsilon(decoder))?, dtype(decoder))
+}
+
+fn dtype(decoder: &Decoder) -> DType {
+    decoder.weights().embedding.dtype()
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn epsilon(decoder: &Decoder) -> f32 {
+    decoder.config().rms_norm_eps as f32
 }

@@ -1,6 +1,7 @@
 //! The output projection, in chunks: the logits of a whole batch never exist at once.
 
-use super::forward::Pass;
+use super::forward::{Pass, normed};
+use crate::decoder::Decoder;
 use crate::error::Result;
 use crate::ops::cross_entropy::Judged;
 use candle_core::{D, DType, Tensor};
@@ -15,14 +16,82 @@ pub fn chunk_rows(vocab: usize) -> usize {
 }
 
 impl Pass<'_> {
+    /// The final norm of `x` `[rows, d]`, in the weights' dtype.
+    ///
+    /// # Errors
+    /// A shape that does not fit.
+    pub fn final_norm(&self, x: &Tensor) -> Result<Tensor> {
+        final_norm(self.decoder, x)
+    }
+
     /// Logits `[rows, vocab]`, f32, of rows after the final norm.
     ///
     /// # Errors
     /// A shape that does not fit.
     pub fn logits(&self, normed: &Tensor) -> Result<Tensor> {
-        let head = &self.decoder.weights().head.weight;
-        Ok(normed.matmul(&head.t()?)?.to_dtype(DType::F32)?)
+        logits(self.decoder, normed)
     }
+}
+
+fn final_norm(decoder: &Decoder, x: &Tensor) -> Result<Tensor> {
+    Ok(normed(decoder, x, &decoder.weights().norm)?.narrow)
+}
+
+fn logits(decoder: &Decoder, normed: &Tensor) -> Result<Tensor> {
+    let head = &decoder.weights().head.weight;
+    Ok(normed.matmul(&head.t()?)?.to_dtype(DType::F32)?)
+}
+
+/// What the model says about the next token of one text.
+pub(crate) enum Choice<'a> {
+    /// The most likely token; none if the logits are not numbers.
+    Best(Option<u32>),
+    /// Everything.
+    Logits(&'a mut [f32]),
+}
+
+/// Tells `each` the choice at every row of `x` `[rows, d]`, before the final norm, in order.
+///
+/// The logits of a row leave the device only where `wants_all` says so.
+///
+/// # Errors
+/// A shape that does not fit.
+pub(crate) fn choices(
+    decoder: &Decoder,
+    x: &Tensor,
+    wants_all: &[bool],
+    each: &mut dyn FnMut(Choice<'_>),
+) -> Result<()> {
+    let step = chunk_rows(decoder.config().vocab_size);
+    for (number, wants_all) in wants_all.chunks(step).enumerate() {
+        let part = x.narrow(0, number * step, wants_all.len())?;
+        let logits = logits(decoder, &final_norm(decoder, &part)?)?;
+        let mut whole = rows_of(&logits, wants_all)?.into_iter();
+        let (best, sums) = if wants_all.iter().all(|&all| all) {
+            (Vec::new(), Vec::new())
+        } else {
+            let best = logits.argmax(D::Minus1)?;
+            (best.to_vec1::<u32>()?, logits.sum(D::Minus1)?.to_vec1::<f32>()?)
+        };
+        for (row, &wants_all) in wants_all.iter().enumerate() {
+            if !wants_all {
+                each(Choice::Best((!sums[row].is_nan()).then_some(best[row])));
+            } else if let Some(mut logits) = whole.next() {
+                each(Choice::Logits(&mut logits));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rows that are wanted, on the host.
+fn rows_of(logits: &Tensor, wanted: &[bool]) -> Result<Vec<Vec<f32>>> {
+    let wanted: Vec<u32> = (0..).zip(wanted).filter(|(_, all)| **all).map(|(row, _)| row).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wanted = Tensor::new(wanted.as_slice(), logits.device())?;
+    Ok(logits.index_select(&wanted, 0)?.to_vec2()?)
 }
 
 /// How likely each target is, and which token is the most likely.

@@ -25,10 +25,10 @@ impl Activation {
 
 /// `x·Wᵀ + bias` plus each group's `(x·Aᵀ)·Bᵀ` on its own rows, f32.
 ///
-/// Also returns `x·Aᵀ` for the backward.
+/// `mask`, in training, multiplies what A gets of `x`. Also returns `x·Aᵀ` for the backward.
 ///
 /// # Shapes
-/// `x` `[rows, in]` → `[rows, out]` and `[groups, rows / groups, r]`.
+/// `x` and `mask` `[rows, in]` → `[rows, out]` and `[groups, rows / groups, r]`.
 ///
 /// # Errors
 /// Shapes that disagree.
@@ -36,13 +36,16 @@ pub fn project(
     linear: &Linear,
     factors: Option<&StackedFactors>,
     x: &Activation,
+    mask: Option<&Tensor>,
 ) -> Result<(Tensor, Option<Tensor>)> {
     let mut y = x.narrow.matmul(&linear.weight.t()?)?.to_dtype(DType::F32)?;
     if let Some(bias) = &linear.bias {
         y = y.broadcast_add(bias)?;
     }
     let Some(factors) = factors else { return Ok((y, None)) };
-    let inner = by_group(&x.wide, factors.a.dim(0)?)?.matmul(&factors.a.transpose(1, 2)?)?;
+    let kept = mask.map(|mask| &x.wide * mask).transpose()?;
+    let wide = by_group(kept.as_ref().unwrap_or(&x.wide), factors.a.dim(0)?)?;
+    let inner = wide.matmul(&factors.a.transpose(1, 2)?)?;
     let delta = inner.matmul(&factors.b.transpose(1, 2)?)?.reshape(y.shape())?;
     Ok(((y + delta)?, Some(inner)))
 }

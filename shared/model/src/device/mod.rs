@@ -9,6 +9,7 @@
 //! **Absent:** bit-equality, between batches or with the exact engine. Gradients: `seal-training`.
 
 mod attention;
+mod cache;
 mod choice;
 mod forward;
 mod hardware;
@@ -21,9 +22,11 @@ mod rotation;
 mod score;
 
 pub use attention::{Mask, attend, join_heads, pieces, probabilities, split_heads};
+pub(crate) use cache::{Cache, read_next, read_prompts};
 pub use choice::{DeviceChoice, Opened};
-pub use forward::{Attend, Fresh, LayerTrace, Pass, Trace};
+pub use forward::{Attend, Fresh, LayerTrace, Masks, Pass};
 pub use hardware::{free_bytes, hardware};
+pub(crate) use head::{Choice, choices};
 pub use head::{LogSums, chunk_rows, judge};
 pub use linear::{Activation, by_group, project};
 pub use lora::{LoraStack, StackedFactors};

@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor};
 pub struct Packed {
     /// Where everything lies.
     pub plan: Plan,
-    /// `[groups · rows]`, u32.
+    /// `[rows]`, u32.
     pub tokens: Tensor,
     /// Of every row.
     pub rotation: Rotation,
@@ -32,7 +32,7 @@ pub struct Bucket {
     mask: Mask,
     /// The same for layers with a window that is shorter than the bucket.
     windowed: Option<Mask>,
-    /// `[sequences · len]`: the row of each place; padding points to a row without token.
+    /// `[sequences · len]`: the row of each place; padding points to its group's row without token.
     rows: Tensor,
 }
 
@@ -94,14 +94,17 @@ impl Bucket {
 
     #[allow(clippy::cast_possible_truncation)]
     fn new(plan: &Plan, members: &[usize], window: Option<usize>, device: &Device) -> Result<Self> {
-        let spans: Vec<_> = members.iter().map(|&i| plan.spans[i]).collect();
-        let len = spans.iter().map(|s| s.len).max().unwrap_or(0);
-        let row = |span: &crate::batch::Span, i: usize| {
-            (if i < span.len { span.start + i } else { plan.pad }) as u32
+        let len = members.iter().map(|&i| plan.spans[i].len).max().unwrap_or(0);
+        let row = |sequence: usize, i: usize| {
+            let span = plan.spans[sequence];
+            (if i < span.len { span.start + i } else { plan.padding[sequence] }) as u32
         };
         let window = window.filter(|&size| size < len);
-        let rows: Vec<u32> =
-            spans.iter().flat_map(|span| (0..len).map(move |i| row(span, i))).collect();
+        let rows: Vec<u32> = members
+            .iter()
+            .flat_map(|&n| (0..len).map(move |i| (n, i)))
+            .map(|(n, i)| row(n, i))
+            .collect();
         Ok(Self {
             sequences: members.len(),
             len,
@@ -115,7 +118,7 @@ impl Bucket {
 /// Of every row, its place behind all buckets.
 #[allow(clippy::cast_possible_truncation)]
 fn restore(plan: &Plan) -> Vec<u32> {
-    let mut places = vec![0u32; plan.groups * plan.rows];
+    let mut places = vec![0u32; plan.rows()];
     let mut real = vec![false; places.len()];
     let mut at = 0;
     for members in &plan.buckets {

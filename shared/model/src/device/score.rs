@@ -85,7 +85,7 @@ fn score_batch(
         batch.iter().map(|g| g.items.iter().map(tokens).collect()).collect();
     let stack = stack(decoder, adapters, batch.iter().map(|g| g.adapter))?;
     let packed = Packed::new(decoder, Plan::new(&sequences))?;
-    let pass = Pass { decoder, adapters: stack.as_ref(), rotation: &packed.rotation };
+    let pass = Pass { decoder, adapters: stack.as_ref(), rotation: &packed.rotation, masks: None };
     let mut fresh = Fresh { packed: &packed };
     let hidden = pass.forward(&packed.tokens, &mut fresh, &mut drop)?;
     let order: Vec<usize> = batch.iter().flat_map(|g| &g.items).copied().collect();

@@ -83,7 +83,11 @@ impl<'a> Counts<'a> {
     ) -> Need {
         let factors = mul(&[candidates as u64, self.factors(lora), F32]);
         let tokens = mul(&[candidates as u64, step_tokens as u64]);
-        let in_flight = self.in_flight(tokens, step_tokens);
+        let (in_flight, gradients) = match self.engine {
+            Engine::Cpu { .. } => (self.in_flight(tokens, step_tokens), factors),
+            // One forward for all; gradients by layer, by projection, and their squares.
+            Engine::Cuda => (tokens, mul(&[3, factors])),
+        };
         let working = base
             .working
             .saturating_add(self.backward(in_flight, step_tokens, Some(lora), checkpointing))
@@ -91,7 +95,7 @@ impl<'a> Counts<'a> {
         Need {
             // The vector that is trained, and its factors as a forward reads them.
             adapters: mul(&[2, factors]),
-            gradients: factors,
+            gradients,
             optimizer: mul(&[2, factors]),
             activations: self.kept(in_flight, Some(lora), checkpointing),
             working,
@@ -103,7 +107,11 @@ impl<'a> Counts<'a> {
         let all = mul(&[self.matrices.saturating_add(self.vectors), F32]);
         let in_flight = self.in_flight(step_tokens as u64, 0);
         // Each shard of a step sums into a gradient of its own.
-        let shards = (step_tokens as u64).div_ceil(self.shard()).max(1);
+        let gradients = match self.engine {
+            Engine::Cpu { .. } => (step_tokens as u64).div_ceil(self.shard()).max(1),
+            // The gradient and its squares.
+            Engine::Cuda => 2,
+        };
         let working = base
             .working
             .saturating_add(self.backward(in_flight, step_tokens, None, checkpointing))
@@ -111,7 +119,7 @@ impl<'a> Counts<'a> {
         Need {
             // The weights of this step and of the next, and the vector that is trained.
             parameters: base.parameters.saturating_mul(2).saturating_add(all),
-            gradients: mul(&[shards, all]),
+            gradients: mul(&[gradients, all]),
             optimizer: mul(&[2, all]),
             activations: self.kept(in_flight, None, checkpointing),
             working,

@@ -6,6 +6,7 @@
 //! In each step every live text reads what it has not read yet: a piece of its prompt, or the token
 //! it wrote last. A text that has read everything chooses its next token.
 
+use super::cohort::Cohort;
 use super::generated::Generated;
 use super::live::{Live, SharedAdapter, advance};
 use super::request::{Event, Limits, Request, Statistics, Ticket};
@@ -35,6 +36,8 @@ pub struct Generator {
     adapters: Vec<Weak<SharedAdapter>>,
     pub(super) waiting: VecDeque<Live>,
     pub(super) live: Vec<Live>,
+    /// Its live texts, if the engine of [`crate::device`] writes them.
+    cohort: Option<Cohort>,
     submitted: u64,
     pub(super) statistics: Statistics,
 }
@@ -54,6 +57,7 @@ impl Generator {
             adapters: Vec::new(),
             waiting: VecDeque::new(),
             live: Vec::new(),
+            cohort: decoder.is_composed().then(|| Cohort::new(decoder)),
             submitted: 0,
             statistics: Statistics::default(),
         }
@@ -66,7 +70,8 @@ impl Generator {
         self
     }
 
-    /// Remembers prompts and texts in `prefixes`, beyond the requests that wait now.
+    /// Remembers prompts and texts in `prefixes`, beyond the requests that wait now. The engine of
+    /// [`crate::device`] remembers nothing.
     #[must_use]
     pub fn with_prefixes(mut self, mut prefixes: PrefixCache) -> Self {
         self.pool = prefixes.pool_for(&self.decoder);
@@ -95,7 +100,9 @@ impl Generator {
     /// True if nothing is left to write.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.live.is_empty()
+        self.waiting.is_empty()
+            && self.live.is_empty()
+            && self.cohort.as_ref().is_none_or(Cohort::is_empty)
     }
 
     /// Puts a request at the end of the line.
@@ -126,10 +133,17 @@ impl Generator {
 
     /// Ends a text without another word. False if there is none with that ticket.
     pub fn cancel(&mut self, ticket: Ticket) -> bool {
-        let before = self.waiting.len() + self.live.len();
+        let count = |this: &Self| {
+            let side_by_side = this.cohort.as_ref().map_or(0, Cohort::len);
+            this.waiting.len() + this.live.len() + side_by_side
+        };
+        let before = count(self);
         self.waiting.retain(|text| text.writer.ticket != ticket);
         self.live.retain(|text| text.writer.ticket != ticket);
-        self.waiting.len() + self.live.len() < before
+        if let Some(cohort) = &mut self.cohort {
+            cohort.cancel(ticket);
+        }
+        count(self) < before
     }
 
     /// Goes on by one token of every live text, or by a piece of its prompt, and tells `listener`,
@@ -138,6 +152,10 @@ impl Generator {
     /// # Errors
     /// A forward that fails, which ends no text by itself.
     pub fn step(&mut self, listener: &mut Listener<'_>) -> Result<bool> {
+        if let Some(cohort) = &mut self.cohort {
+            let statistics = &mut self.statistics;
+            return cohort.step(&mut self.waiting, self.limits, statistics, listener);
+        }
         self.admit();
         self.plan();
         advance(&self.decoder, &mut self.live)?;

@@ -71,6 +71,11 @@ impl Live {
         }
     }
 
+    /// Its writer and adapter, for an engine that keeps another past.
+    pub(super) fn into_parts(self) -> (Writer, Option<Arc<SharedAdapter>>) {
+        (self.writer, self.adapter)
+    }
+
     /// Texts with the same adapter lie together, and those with a common beginning.
     pub(super) fn order(&self) -> (usize, &[u32]) {
         (self.adapter_order(), self.writer.tokens())

@@ -2,13 +2,16 @@
 //! texts begin alike.
 //!
 //! **Invariant:** what a prompt gets depends on its tokens, adapter, seed and settings alone; neither
-//! the other prompts nor the threads nor the memory change a token.
+//! the other prompts nor the threads nor the memory change a token. The engine of [`crate::device`]
+//! holds this up to the rounding of its logits.
 //! Absent: what a text means. Stop strings and grammars see it through a tokenizer.
 
+mod cohort;
 mod constraint;
 mod filters;
 mod generated;
 mod generator;
+mod layout;
 mod live;
 mod request;
 mod sampler;
@@ -59,7 +62,7 @@ pub fn generate(
 ) -> Result<Vec<Generated>> {
     let adapters: Vec<Arc<Adapter>> = adapters.iter().map(|&a| Arc::new(a.clone())).collect();
     let sampling = Arc::new(sampling.clone());
-    let mut generator = Generator::new(decoder, Limits::default());
+    let mut generator = Generator::new(decoder, Limits::of(decoder));
     for prompt in prompts {
         let adapter = prompt.adapter.map(|index| {
             let missing = format!("adapter {index} of {} does not exist", adapters.len());

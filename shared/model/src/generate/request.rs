@@ -3,6 +3,8 @@
 use super::constraint::TokenConstraint;
 use super::generated::Generated;
 use super::settings::SamplingConfig;
+use crate::decoder::Decoder;
+use crate::device::free_bytes;
 use crate::error::ModelError;
 use crate::log_probs::TokenLogProb;
 use crate::lora::Adapter;
@@ -57,6 +59,19 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { live: 128, cache_bytes: 4 << 30, read_tokens: 2048 }
+    }
+}
+
+impl Limits {
+    /// What suits the engine that computes `decoder`: on a GPU many texts, and half of what is free.
+    #[must_use]
+    pub fn of(decoder: &Decoder) -> Self {
+        if !decoder.is_composed() {
+            return Self::default();
+        }
+        let free = free_bytes(decoder.device()).and_then(|free| usize::try_from(free / 2).ok());
+        let cache_bytes = free.unwrap_or(Self::default().cache_bytes);
+        Self { live: 1024, cache_bytes, ..Self::default() }
     }
 }
 

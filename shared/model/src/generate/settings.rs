@@ -70,6 +70,16 @@ impl Default for SamplingConfig {
 }
 
 impl SamplingConfig {
+    /// True if the next token is the most likely one whatever was written before, and only it.
+    pub(super) fn takes_best(&self) -> bool {
+        self.temperature == 0.0
+            && self.repetition_penalty == 1.0
+            && self.presence_penalty == 0.0
+            && self.frequency_penalty == 0.0
+            && self.logit_bias.is_empty()
+            && self.log_probs.is_none()
+    }
+
     /// What is wrong with these settings, if anything.
     #[must_use]
     pub fn problem(&self) -> Option<&'static str> {

@@ -83,6 +83,32 @@ impl Writer {
         self.tokens.len() - self.prompt_len
     }
 
+    /// Most tokens of prompt and text.
+    pub(super) fn most_tokens(&self) -> usize {
+        let most = self.prompt_len.saturating_add(self.sampler.config().max_new_tokens);
+        most.min(self.config.max_position_embeddings)
+    }
+
+    /// Tokens that it may still write.
+    pub(super) fn tokens_left(&self) -> usize {
+        self.most_tokens().saturating_sub(self.tokens.len())
+    }
+
+    /// True if its next token is simply the most likely one, and nothing else is asked.
+    pub(super) fn takes_best(&self) -> bool {
+        self.constraint.is_none()
+            && self.sampler.config().takes_best()
+            && self.forbidden().is_empty()
+    }
+
+    /// Takes the most likely token as the next one; none is there if the logits are no numbers.
+    pub(super) fn take(&mut self, token: Option<u32>) {
+        let not_finite = || ModelError::NotFinite { what: format!("prompt {}", self.ticket.0) };
+        if let Err(error) = token.ok_or_else(not_finite).and_then(|token| self.push(token)) {
+            self.outcome = Some(Err(error));
+        }
+    }
+
     /// Chooses the next token, and those that must follow it, by the logits after the last one.
     pub(super) fn choose(&mut self, logits: &mut [f32]) {
         if let Err(error) = self.try_choose(logits) {
