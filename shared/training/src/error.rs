@@ -64,5 +64,11 @@ pub enum TrainError {
     Model(#[from] ModelError),
 }
 
+impl From<candle_core::Error> for TrainError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Model(error.into())
+    }
+}
+
 /// The result of everything in this crate.
 pub type Result<T, E = TrainError> = std::result::Result<T, E>;

@@ -1,7 +1,7 @@
 //! Supervised fine-tuning: many adapters at once over a frozen base, or every weight.
 //!
-//! **Invariant:** the same inputs give the same bytes, alone or in a batch, on any number of
-//! threads, in one go or resumed. Absent: where sequences come from, and what a trained adapter is
+//! **Invariant:** on the CPU the same inputs give the same bytes, alone or in a batch, on any number
+//! of threads, in one go or resumed; on other devices the same up to rounding. Absent: where sequences come from, and what a trained adapter is
 //! worth.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -9,6 +9,7 @@
 mod adamw;
 pub mod backward;
 mod batch;
+pub mod device;
 mod error;
 mod fine_tune;
 mod inner_update;

@@ -80,11 +80,12 @@ impl<'a> Candidate<'a> {
     ) {
         let Some(saves) = options.saves else { return };
         let Some(path) = saves.files.get(self.index) else { return };
+        let arithmetic = rounding(decoder);
         let file = SaveFile::new(
             path,
             &[
                 saves.identity,
-                format!("{recipe:?}{:?}", decoder.config()).as_bytes(),
+                format!("{recipe:?}{:?}{arithmetic}", decoder.config()).as_bytes(),
                 &job.seed.to_le_bytes(),
                 &of_sequences(&job.sequences),
                 bytemuck::cast_slice(&self.parameters),
@@ -158,9 +159,22 @@ impl<'a> Candidate<'a> {
         drawn
     }
 
-    /// What the next step leaves out, in a forward before which it had `first_row` rows.
-    pub(super) fn dropout(&self, rate: f64, first_row: u64) -> Dropout {
-        Dropout { rate, seed: self.seed, step: self.steps_done(), first_row }
+    /// What the step `ahead` of those it has heard of leaves out, in a forward before which it had
+    /// `first_row` rows.
+    pub(super) fn dropout(&self, rate: f64, ahead: u64, first_row: u64) -> Dropout {
+        Dropout { rate, seed: self.seed, step: self.steps_done() + ahead, first_row }
+    }
+
+    /// Parameters and optimizer as they were at the start or when they were last set.
+    pub(super) fn state(&self) -> (&[f32], &AdamW) {
+        (&self.parameters, &self.optimizer)
+    }
+
+    /// What another device made of parameters and both means in the steps it has heard of.
+    pub(super) fn set_state(&mut self, parameters: Vec<f32>, means: (Vec<f32>, Vec<f32>)) {
+        self.parameters = parameters;
+        let steps = self.steps_done();
+        self.optimizer = AdamW { first: means.0, second: means.1, steps };
     }
 
     /// The adapter as it is.
@@ -169,7 +183,6 @@ impl<'a> Candidate<'a> {
     }
 
     /// One optimizer step, or why there is no sense in it.
-    #[allow(clippy::cast_possible_truncation)]
     pub(super) fn learn(
         &mut self,
         gradient: &mut [f32],
@@ -178,11 +191,7 @@ impl<'a> Candidate<'a> {
         steps: u64,
     ) -> Result<(), Diverged> {
         let step = self.steps_done();
-        let diverged = |why| Diverged { candidate: self.index, step, why };
-        self.losses.push(loss as f32);
-        if let Some(why) = judge(&self.losses, recipe) {
-            return Err(diverged(why));
-        }
+        self.note(loss, recipe)?;
         let everything = 0..self.parameters.len();
         let norm = self.optimizer.step(
             &mut self.parameters,
@@ -191,15 +200,57 @@ impl<'a> Candidate<'a> {
             recipe.rate(step, steps),
             std::slice::from_ref(&everything),
         );
+        self.check_norm(step, norm)
+    }
+
+    /// The loss and the gradient's norm of a step that another device took, or why there is no
+    /// sense in going on.
+    pub(super) fn hear(
+        &mut self,
+        loss: f64,
+        norm: f64,
+        recipe: &OptimRecipe,
+    ) -> Result<(), Diverged> {
+        let step = self.steps_done();
+        self.note(loss, recipe)?;
+        self.check_norm(step, norm)
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    fn note(&mut self, loss: f64, recipe: &OptimRecipe) -> Result<(), Diverged> {
+        let step = self.steps_done();
+        self.losses.push(loss as f32);
+        let why = judge(&self.losses, recipe);
+        why.map_or(Ok(()), |why| Err(Diverged { candidate: self.index, step, why }))
+    }
+
+    fn check_norm(&self, step: u64, norm: f64) -> Result<(), Diverged> {
         match norm.is_finite() {
             true => Ok(()),
-            false => Err(diverged(Divergence::Gradient(norm))),
+            false => Err(Diverged { candidate: self.index, step, why: Divergence::Gradient(norm) }),
         }
     }
 
     pub(super) fn finish(self, decoder: &Decoder, recipe: &InnerRecipe) -> Result<Trained> {
         Ok(Trained { adapter: self.adapter(decoder, recipe)?, losses: self.losses })
     }
+
+    /// [`Candidate::finish`] with the parameters that another device trained.
+    pub(super) fn finish_with(
+        mut self,
+        parameters: Vec<f32>,
+        decoder: &Decoder,
+        recipe: &InnerRecipe,
+    ) -> Result<Trained> {
+        self.parameters = parameters;
+        self.finish(decoder, recipe)
+    }
+}
+
+/// What a run may not be taken up by another of: the arithmetic, unless it is the exact one, whose
+/// bits do not depend on it.
+pub(crate) fn rounding(decoder: &Decoder) -> String {
+    if decoder.is_composed() { decoder.arithmetic() } else { String::new() }
 }
 
 /// True if both have the same factors and scale. How A began, what training left out, and the

@@ -98,7 +98,7 @@ impl<'a, 'o> Group<'a, 'o> {
         for forward in forwards {
             if spec.dropout > 0.0 {
                 let places = self.candidates.iter().zip(&forward.first_rows);
-                let dropouts = places.map(|(c, &first_row)| c.dropout(spec.dropout, first_row));
+                let dropouts = places.map(|(c, &first_row)| c.dropout(spec.dropout, 0, first_row));
                 forward.batch.inputs.dropouts = dropouts.collect();
             }
             let sink = AdapterGradients::new(config, spec, &mut self.gradients);

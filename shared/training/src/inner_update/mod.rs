@@ -2,15 +2,16 @@
 //!
 //! Trains one fresh LoRA adapter for each job over the same frozen base.
 //!
-//! **Invariant:** base, sequences, recipe and seed fix an adapter's bytes; the other jobs, those
-//! among them that diverge, the number of threads, the vector unit and the options do not change a
-//! bit.
+//! **Invariant:** on the CPU base, sequences, recipe and seed fix an adapter's bytes; the other
+//! jobs, those among them that diverge, the number of threads, the vector unit and the options do
+//! not change a bit. On other devices they change it by rounding alone.
 //! **Invariant:** τ never enters this module; scoring θ' is the caller's job.
 //!
 //! Source: arXiv:2506.10943, Algorithm 1.
 
 mod candidate;
 mod group;
+mod on_device;
 
 use crate::error::Result;
 use crate::options::TrainOptions;
@@ -18,6 +19,7 @@ use crate::recipe::InnerRecipe;
 use crate::sequence::{TrainSequence, check};
 use crate::watchdog::Diverged;
 use candidate::Candidate;
+pub(crate) use candidate::rounding;
 use group::Group;
 use rayon::prelude::*;
 use seal_model::{Adapter, Decoder, forward_tokens};
@@ -86,6 +88,9 @@ pub fn inner_updates_with(
             (progress.1)(done, total);
         }
     };
+    if decoder.is_composed() {
+        return on_device::train(decoder, candidates, recipe, options, &stepped);
+    }
     let trained: Vec<Vec<Outcome>> = groups(decoder, candidates, recipe)
         .into_par_iter()
         .map(|candidates| Group::new(decoder, recipe, options, candidates).run(&stepped))

@@ -1,57 +1,79 @@
 //! Full fine-tuning: every weight is trained. For pre-training and for the policy's update.
 //!
-//! **Invariant:** weights, sequences and recipe fix the result; threads, options and a resumed run
-//! do not change a bit, because the shards of a step and the order of their sum are fixed by
-//! recipe and sequences.
+//! **Invariant:** on the CPU weights, sequences and recipe fix the result; threads, options and a
+//! resumed run do not change a bit, because the shards of a step and the order of their sum are
+//! fixed by recipe and sequences. On other devices they change it by rounding alone.
+
+mod exact;
+mod on_device;
 
 use crate::adamw::AdamW;
-use crate::backward::{Gradients, Keep, Places, WeightGradients, accumulate};
-use crate::batch::{TrainBatch, part_norms, share};
+use crate::backward::Keep;
+use crate::batch::share;
 use crate::error::Result;
+use crate::inner_update::rounding;
 use crate::optimizer::OptimRecipe;
 use crate::options::{Saves, TrainOptions};
-use crate::saved::SaveFile;
+use crate::saved::{RunState, SaveFile};
 use crate::sequence::{TrainSequence, check};
 use crate::watchdog::{Diverged, Divergence, judge};
-use candle_core::Tensor;
-use rayon::prelude::*;
+use exact::Exact;
+use on_device::OnDevice;
 use seal_model::decoder::parameters;
-use seal_model::ops::elementwise::add_into;
-use seal_model::ops::{tensor, values};
 use seal_model::{Decoder, shard_tokens};
-use std::collections::{BTreeMap, VecDeque};
-
-/// From so many weights on, shards are computed one after another into one gradient: the threads
-/// share each product, and a gradient for each thread would not fit.
-const LARGE_FROM: usize = 16 << 20;
 
 /// A fine-tuning run, one step at a time.
 pub struct FineTune {
     /// The weights before the first step.
     start: Decoder,
-    /// The weights so far, by name. Nothing else holds them between two steps.
-    weights: BTreeMap<String, Tensor>,
-    optimizer: AdamW,
+    weights: Box<dyn Weights>,
     recipe: OptimRecipe,
-    places: Places,
     keep: Keep,
     steps: u64,
     losses: Vec<f32>,
+}
+
+/// Numbers by the name of their tensor.
+type Named = Vec<(String, Vec<f32>)>;
+
+/// The weights so far, and the engine that trains them.
+trait Weights: Send {
+    /// As a decoder.
+    fn decoder(&self) -> Result<Decoder>;
+
+    /// The loss of a step whose forwards are `shards`, in nats; its gradient waits for
+    /// [`Weights::update`].
+    fn gradient(
+        &mut self,
+        sequences: &[TrainSequence],
+        shards: &[&[TrainSequence]],
+        keep: Keep,
+    ) -> Result<f64>;
+
+    /// Applies the gradient and returns its norm before clipping, which may be no number.
+    fn update(&mut self, recipe: &OptimRecipe, rate: f64) -> Result<f64>;
+
+    /// Every weight in the order of [`parameters`], and the optimizer.
+    fn state(&self) -> Result<(Named, AdamW)>;
+
+    /// Goes on from there.
+    fn set_state(&mut self, state: RunState) -> Result<()>;
 }
 
 impl FineTune {
     /// A run of `steps` steps from `decoder`'s weights.
     ///
     /// # Errors
-    /// A recipe out of range.
+    /// A recipe out of range, a device without the memory.
     pub fn new(decoder: &Decoder, recipe: &OptimRecipe, steps: u64) -> Result<Self> {
         recipe.check()?;
-        let places = Places::new(decoder.config());
+        let weights: Box<dyn Weights> = match decoder.is_composed() {
+            true => Box::new(OnDevice::new(decoder)?),
+            false => Box::new(Exact::new(decoder)),
+        };
         Ok(Self {
-            weights: decoder.tensors(),
-            optimizer: AdamW::new(places.len()),
-            places,
             start: decoder.clone(),
+            weights,
             recipe: recipe.clone(),
             keep: Keep::Everything,
             steps,
@@ -71,10 +93,9 @@ impl FineTune {
     /// A sequence that cannot be trained on, or a run that diverged.
     #[allow(clippy::cast_possible_truncation)]
     pub fn step(&mut self, sequences: &[TrainSequence]) -> Result<f64> {
-        let decoder = self.decoder()?;
-        check(&decoder, 0, sequences)?;
-        let (loss, mut gradient) = self.gradient(&decoder, sequences)?;
-        drop(decoder);
+        check(&self.start, 0, sequences)?;
+        let shards = self.shards(sequences);
+        let loss = self.weights.gradient(sequences, &shards, self.keep)?;
         let step = self.steps_done();
         let diverged = |why| Diverged { candidate: 0, step, why };
         self.losses.push(loss as f32);
@@ -82,23 +103,11 @@ impl FineTune {
             return Err(diverged(why).into());
         }
         let rate = self.recipe.rate(step, self.steps);
-        let (norm, update) = self.optimizer.begin(&mut gradient, &self.recipe, rate);
-        let update = update.ok_or_else(|| diverged(Divergence::Gradient(norm)))?;
-        let mut at = 0;
-        for (name, shape) in parameters(self.start.config()) {
-            // Hugging Face's trainer decays no norm and no bias.
-            let is_matrix = shape.len() == 2;
-            if let Some(weight) = self.weights.get_mut(&name) {
-                let mut numbers = values(weight)?.to_vec();
-                if is_matrix {
-                    update.decay(&mut numbers);
-                }
-                self.optimizer.apply(&update, at, &mut numbers, &gradient);
-                at += numbers.len();
-                *weight = tensor(numbers, shape)?;
-            }
+        let norm = self.weights.update(&self.recipe, rate)?;
+        match norm.is_finite() {
+            true => Ok(loss),
+            false => Err(diverged(Divergence::Gradient(norm)).into()),
         }
-        Ok(loss)
     }
 
     /// The weights so far.
@@ -106,42 +115,35 @@ impl FineTune {
     /// # Errors
     /// None that weights which were trained can cause.
     pub fn decoder(&self) -> Result<Decoder> {
-        Ok(self.start.with_tensors(self.weights.clone())?)
+        self.weights.decoder()
     }
 
     /// The file of this run.
     fn save_file(&self, saves: &Saves<'_>) -> Option<SaveFile> {
-        let what = format!("{:?}{:?}{}", self.recipe, self.start.config(), self.steps);
+        let (config, arithmetic) = (self.start.config(), rounding(&self.start));
+        let what = format!("{:?}{config:?}{}{arithmetic}", self.recipe, self.steps);
         let path = saves.files.first()?;
         Some(SaveFile::new(path, &[saves.identity, what.as_bytes()]))
     }
 
     /// Keeps the state between two steps.
     fn save(&self, file: &SaveFile) -> Result<()> {
-        let weights = self
-            .weights
-            .iter()
-            .map(|(name, weight)| Ok((name.clone(), values(weight)?)))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(file.write(&weights, &self.optimizer, &self.losses)?)
+        let (weights, optimizer) = self.weights.state()?;
+        Ok(file.write(&weights, &optimizer, &self.losses)?)
     }
 
     /// Goes on from `file`, if it is there and can be used.
     fn take_up(&mut self, file: &SaveFile, saves: &Saves<'_>) -> Result<()> {
         let shapes = parameters(self.start.config());
-        let lengths = shapes.iter().map(|(name, shape)| (name.clone(), shape.iter().product()));
-        let state = match file.read(&lengths.collect::<Vec<_>>(), self.steps) {
-            Ok(None) => return Ok(()),
-            Ok(Some(state)) => state,
-            Err(error) => {
-                (saves.unusable)(&error);
-                return Ok(());
+        let lengths = shapes.into_iter().map(|(name, shape)| (name, shape.iter().product()));
+        match file.read(&lengths.collect::<Vec<_>>(), self.steps) {
+            Ok(None) => {}
+            Ok(Some(state)) => {
+                self.losses.clone_from(&state.losses);
+                self.weights.set_state(state)?;
             }
-        };
-        for ((name, shape), numbers) in shapes.into_iter().zip(state.parameters) {
-            self.weights.insert(name, tensor(numbers, shape)?);
+            Err(error) => (saves.unusable)(&error),
         }
-        (self.optimizer, self.losses) = (state.optimizer, state.losses);
         Ok(())
     }
 
@@ -150,47 +152,11 @@ impl FineTune {
         self.losses.len() as u64
     }
 
-    /// Loss and gradient: shards in parallel, summed in their order.
-    fn gradient(&self, decoder: &Decoder, sequences: &[TrainSequence]) -> Result<(f64, Vec<f32>)> {
-        let shards = self.shards(decoder, sequences);
-        let norms = part_norms(sequences);
-        let add = |shard: &[TrainSequence], loss: &mut [f64; 1], flat: &mut [f32]| {
-            let mut batch = TrainBatch::default();
-            batch.push(shard, 0, None, &norms);
-            let mut sink = Gradients::Weights(WeightGradients { flat, places: &self.places });
-            accumulate(decoder, &batch, &[], self.keep, loss, &mut sink)
-        };
-        let (mut loss, mut sum) = ([0.0], vec![0.0; self.places.len()]);
-        if self.places.len() >= LARGE_FROM {
-            shards.iter().try_for_each(|shard| add(shard, &mut loss, &mut sum))?;
-            return Ok((loss[0], sum));
-        }
-        // As many gradients at once as there are threads, each added in its turn.
-        let fresh = |shard: &&[TrainSequence]| {
-            let (mut loss, mut flat) = ([0.0], vec![0.0; self.places.len()]);
-            add(shard, &mut loss, &mut flat).map(|()| (loss[0], flat))
-        };
-        for (number, shards) in shards.chunks(rayon::current_num_threads()).enumerate() {
-            let parts: VecDeque<_> = shards.par_iter().map(fresh).collect::<Result<_>>()?;
-            for (part, (more, flat)) in parts.into_iter().enumerate() {
-                loss[0] += more;
-                match (number, part) {
-                    (0, 0) => sum = flat,
-                    _ => add_into(&mut sum, &flat),
-                }
-            }
-        }
-        Ok((loss[0], sum))
-    }
-
     /// Consecutive sequences: the recipe's parts, cut to at most so many tokens.
-    fn shards<'s>(
-        &self,
-        decoder: &Decoder,
-        sequences: &'s [TrainSequence],
-    ) -> Vec<&'s [TrainSequence]> {
+    fn shards<'s>(&self, sequences: &'s [TrainSequence]) -> Vec<&'s [TrainSequence]> {
         let parts = self.recipe.gradient_accumulation_steps;
-        let budget = self.recipe.max_tokens_per_forward.unwrap_or_else(|| shard_tokens(decoder));
+        let budget =
+            self.recipe.max_tokens_per_forward.unwrap_or_else(|| shard_tokens(&self.start));
         let part = |part| &sequences[share(sequences.len(), part, parts)];
         (0..parts).flat_map(|number| cut(part(number), budget)).collect()
     }
