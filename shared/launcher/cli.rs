@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use seal_model::DeviceChoice;
 
 /// A language model that adapts its own weights, under independent control.
 #[derive(Parser, Debug)]
@@ -256,8 +257,16 @@ pub(crate) struct Experiment {
 #[derive(Args, Debug)]
 pub(crate) struct Bench {
     /// Shape of the model; its weights are random.
-    #[arg(long, value_parser = ["miniature", "20m", "qwen2.5-0.5b"], default_value = "miniature")]
+    #[arg(long, value_parser = ["miniature", "20m", "qwen2.5-0.5b", "qwen2.5-7b"], default_value = "miniature")]
     pub(crate) shape: String,
+    /// What computes: cpu, auto, cuda or cuda:N; the peer works there too.
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: DeviceChoice,
+    /// Instead of blocks: the inner updates and answers of a whole round of the paper, or of so
+    /// many of its 50 contexts.
+    #[arg(long, value_name = "CONTEXTS", num_args = 0..=1, default_missing_value = "50",
+        value_parser = clap::value_parser!(u32).range(1..=50), conflicts_with_all = ["peer", "rounds", "quick"])]
+    pub(crate) round: Option<u32>,
     /// Candidates trained together; default: as many as suit the shape.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) candidates: Option<u32>,

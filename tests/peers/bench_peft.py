@@ -7,7 +7,7 @@
 `seal bench --peer` starts this file, keeps it alive and sends one JSON object per line on stdin;
 each is answered by one line on stdout. So the blocks of both sides alternate within one run.
 
-    {"do": "load", "folder", "adapter", "threads", "learning_rate", "steps"}
+    {"do": "load", "folder", "adapter", "threads", "learning_rate", "steps", "device", "dtype"}
     {"do": "check", "sequences", "steps"}   all sequences in every step -> their losses
     {"do": "train", "sequences", "steps", "padded_to": null | tokens} -> seconds
     {"do": "answer", "prompts", "new_tokens", "batched", "merged"}    -> seconds, tokens
@@ -39,11 +39,14 @@ IGNORED = -100
 
 
 class Peer:
-    def load(self, folder, adapter, threads, learning_rate, steps):
+    def load(self, folder, adapter, threads, learning_rate, steps, device="cpu",
+             dtype="float32"):
         """Loads the base and the adapter both sides begin with."""
         torch.set_num_threads(threads)
         base = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="sdpa")
+            folder, dtype=getattr(torch, dtype), attn_implementation="sdpa").to(device)
+        # The adapter stays f32 beside a base in bf16, as PEFT does it by itself.
+        self.device = device
         self.model = PeftModel.from_pretrained(base, adapter, is_trainable=True)
         self.model.generation_config.eos_token_id = None
         self.factors = [p for p in self.model.parameters() if p.requires_grad]
@@ -52,7 +55,8 @@ class Peer:
         self.begin()
         return {"torch": torch.__version__, "transformers": transformers.__version__,
                 "peft": peft.__version__, "threads": torch.get_num_threads(),
-                "capability": torch.backends.cpu.get_cpu_capability(),
+                "capability": (torch.cuda.get_device_name() if device != "cpu"
+                               else torch.backends.cpu.get_cpu_capability()),
                 "trainable": sum(p.numel() for p in self.factors)}
 
     def begin(self):
@@ -76,7 +80,7 @@ class Peer:
         for _ in range(steps):
             total = 0.0
             for tokens in sequences:
-                ids = torch.tensor([tokens])
+                ids = torch.tensor([tokens], device=self.device)
                 loss = self.model(input_ids=ids, labels=ids).loss * (len(tokens) - 1) / trained
                 loss.backward()
                 total += loss.item()
@@ -90,19 +94,25 @@ class Peer:
         """Optimizer steps of one candidate, each on one sequence."""
         self.begin()
         self.model.train()
-        began = time.perf_counter()
+        began = self.now()
         losses = []
         for step in range(steps):
             tokens = sequences[step % len(sequences)]
             padding = 0 if padded_to is None else padded_to - len(tokens)
             # The published procedure pads with a token, masks it from attention, not from the loss.
-            ids = torch.tensor([tokens + [0] * padding])
-            mask = torch.tensor([[1] * len(tokens) + [0] * padding]) if padding else None
+            ids = torch.tensor([tokens + [0] * padding], device=self.device)
+            mask = torch.tensor([[1] * len(tokens) + [0] * padding],
+                                device=self.device) if padding else None
             loss = self.model(input_ids=ids, attention_mask=mask, labels=ids).loss
             loss.backward()
             self.update()
-            losses.append(loss.item())
-        return {"seconds": time.perf_counter() - began, "losses": losses}
+            losses.append(loss.detach())  # read at the end: no step waits for the device
+        return {"seconds": self.now() - began, "losses": torch.stack(losses).tolist()}
+
+    def now(self):
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
     def update(self):
         self.optimizer.step()
@@ -114,19 +124,19 @@ class Peer:
         """Greedy answers: one prompt after another, or all (equally long) prompts as one batch."""
         self.model.eval()
         batches = [prompts] if batched else [[prompt] for prompt in prompts]
-        began = time.perf_counter()
+        began = self.now()
         if merged:
             self.model.merge_adapter()
         texts = []
         for batch in batches:
-            ids = torch.tensor(batch)
+            ids = torch.tensor(batch, device=self.device)
             made = self.model.generate(
                 input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False,
                 max_new_tokens=new_tokens, use_cache=True, pad_token_id=0)
             texts += made[:, ids.shape[1]:].tolist()
         if merged:
             self.model.unmerge_adapter()
-        seconds = time.perf_counter() - began
+        seconds = self.now() - began
         return {"seconds": seconds, "tokens": sum(map(len, texts)), "first": texts[0]}
 
 

@@ -48,13 +48,24 @@ impl Sizes {
 /// Counts the work on a decoder of this shape.
 pub(crate) fn count(config: &DecoderConfig) -> Flops {
     let sizes = Sizes::new(config);
-    let rows = to_f64(SEQUENCE_TOKENS - 1);
+    let training = to_f64(STEPS as usize) * step(&sizes, SEQUENCE_TOKENS - 1);
+    Flops { training, answering: to_f64(QUESTIONS) * answer(&sizes) }
+}
+
+/// Counts optimizer steps on one sequence each, of so many rows.
+pub(crate) fn training_steps(config: &DecoderConfig, rows: impl Iterator<Item = usize>) -> f64 {
+    let sizes = Sizes::new(config);
+    rows.map(|rows| step(&sizes, rows)).sum()
+}
+
+/// One optimizer step on one sequence of so many rows.
+fn step(sizes: &Sizes, rows: usize) -> f64 {
+    let rows = to_f64(rows);
     let pairs = rows * (rows + 1.0) / 2.0;
     // Forward and gradient of the input; below the first layer nothing needs one. Factors need a
     // gradient of their own. Attention's backward forms four products for the forward's two.
     let frozen = 4.0 * (sizes.projections + sizes.head) - 2.0 * sizes.first_inputs;
-    let step = rows * (frozen + 6.0 * sizes.adapter) + 6.0 * pairs * sizes.attention;
-    Flops { training: step * to_f64(STEPS as usize), answering: to_f64(QUESTIONS) * answer(&sizes) }
+    rows * (frozen + 6.0 * sizes.adapter) + 6.0 * pairs * sizes.attention
 }
 
 /// One answer: the prompt is read, then each token but the last is read again for the next one.

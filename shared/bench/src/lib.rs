@@ -11,13 +11,17 @@
 mod flops;
 mod machine;
 mod ours;
+mod paper_round;
 mod peer;
 mod report;
 mod run;
 mod shape;
+mod target;
 mod work;
 
 pub use machine::Machine;
+pub use paper_round::{RoundReport, RoundSettings, paper_round};
 pub use report::{Comparison, Report, Side, Spread};
 pub use run::{Settings, run};
 pub use shape::Shape;
+pub use target::Target;

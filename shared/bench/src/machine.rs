@@ -1,11 +1,15 @@
 //! What the figures were measured on.
 
+use crate::target::Target;
 use serde::Serialize;
 use std::fs;
 
 /// The machine, as far as speed depends on it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
+    /// The GPU and the dtype of the weights, where one computes our side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// The processor's name.
     pub processor: String,
     /// Threads that both sides use.
@@ -17,10 +21,16 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// This machine, and what of it computes.
+    pub(crate) fn with(target: &Target) -> Self {
+        Self { device: target.name(), ..Self::here() }
+    }
+
     /// This machine.
     #[must_use]
     pub fn here() -> Self {
         Self {
+            device: None,
             processor: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".into()),
             threads: rayon::current_num_threads(),
             instruction_set: seal_model::instruction_set(),

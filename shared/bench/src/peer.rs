@@ -1,5 +1,6 @@
 //! The other side: `bench_peft.py` in a process that is kept alive and told when to work.
 
+use crate::target::Target;
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -85,10 +86,12 @@ impl Peer {
         adapter: &Path,
         threads: usize,
         (learning_rate, steps): (f64, u64),
+        target: &Target,
     ) -> Result<Versions> {
+        let (device, dtype) = target.torch();
         self.ask(json!({
             "do": "load", "folder": folder, "adapter": adapter, "threads": threads,
-            "learning_rate": learning_rate, "steps": steps,
+            "learning_rate": learning_rate, "steps": steps, "device": device, "dtype": dtype,
         }))
     }
 

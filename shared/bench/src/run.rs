@@ -6,22 +6,22 @@ use crate::ours::{self, BlockTime};
 use crate::peer::{Answering, Peer, Versions};
 use crate::report::{Comparison, Report, Side, Spread};
 use crate::shape::{Block, Shape};
+use crate::target::Target;
 use crate::work;
 use anyhow::{Context, Result, ensure};
-use candle_core::Device;
 use seal_model::{Adapter, BaseModel, Decoder, folder_digest};
 use std::path::PathBuf;
 
 /// Steps whose losses both sides must agree on.
 const CHECKED_STEPS: u64 = 3;
-/// Largest relative difference of those losses.
-const CHECKED_WITHIN: f32 = 1e-3;
 
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Which shape.
     pub shape: Shape,
+    /// What computes our side; the peer works on the same device.
+    pub target: Target,
     /// Candidates trained together.
     pub candidates: usize,
     /// Rounds of alternating blocks.
@@ -68,9 +68,9 @@ pub fn run(settings: &Settings, tell: &dyn Fn(&str)) -> Result<Report> {
     let shape = settings.shape;
     let block = shape.block(settings.quick);
     tell(&format!("{}: drawing random weights", shape.name()));
-    let decoder = Decoder::init(&shape.config()?, 0, &Device::Cpu)?;
+    let decoder = settings.target.decoder(&shape.config()?)?;
     let mut peer = settings.peer.as_ref().map(|_| meet(settings, &decoder, tell)).transpose()?;
-    let peak_flops = ours::peak_flops();
+    let peak_flops = settings.target.peak_flops()?;
     // The first block of a process pays for pages, packed weights and caches.
     ours::block(&decoder, 1, 1)?;
     let mut rounds = Vec::with_capacity(settings.rounds);
@@ -126,14 +126,16 @@ fn meet(settings: &Settings, decoder: &Decoder, tell: &dyn Fn(&str)) -> Result<M
     adapter.save_peft(&start, base)?;
     let mut peer = Peer::start(python, folder.path())?;
     let recipe = (work::LEARNING_RATE, work::STEPS);
-    let versions = peer.load(&model, &start, rayon::current_num_threads(), recipe)?;
+    let versions =
+        peer.load(&model, &start, rayon::current_num_threads(), recipe, &settings.target)?;
     tell("comparing losses");
     let sequences = work::sequences(decoder.config(), 0);
     let losses = (
         ours::losses(decoder, adapter.clone(), CHECKED_STEPS)?,
         peer.losses(&sequences, CHECKED_STEPS)?,
     );
-    let close = |(ours, theirs): (&f32, &f32)| (ours - theirs).abs() <= CHECKED_WITHIN * theirs;
+    let within = settings.target.losses_within();
+    let close = |(ours, theirs): (&f32, &f32)| (ours - theirs).abs() <= within * theirs;
     ensure!(
         losses.0.len() == losses.1.len() && losses.0.iter().zip(&losses.1).all(close),
         "the two sides do not do the same work: losses {:?} and {:?}",
@@ -215,7 +217,7 @@ fn report(
     let lora = work::recipe(1, None).map(|recipe| recipe.lora);
     let factors = lora.map(|lora| seal_model::lora::factor_shapes(config, &lora));
     Report {
-        machine: Machine::here(),
+        machine: Machine::with(&settings.target),
         shape: settings.shape,
         parameters: decoder.parameter_count(),
         adapter_parameters: factors.map_or(0, |f| f.iter().map(|shape| shape.len()).sum()),

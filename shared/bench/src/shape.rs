@@ -1,5 +1,6 @@
 //! The shapes that are measured, and how much of the work one block does.
 
+use crate::target::Target;
 use anyhow::Result;
 use seal_miniature::architecture;
 use seal_model::DecoderConfig;
@@ -19,6 +20,9 @@ pub enum Shape {
     /// Qwen2.5-0.5B.
     #[serde(rename = "qwen2.5-0.5b")]
     Qwen25Half,
+    /// Qwen2.5-7B.
+    #[serde(rename = "qwen2.5-7b")]
+    Qwen25Seven,
 }
 
 /// How much of a candidate's work one block does. Rates follow; the proportion of training and
@@ -33,7 +37,8 @@ pub(crate) struct Block {
 
 impl Shape {
     /// All of them, small ones first.
-    pub const ALL: [Self; 3] = [Self::Miniature, Self::TwentyMillion, Self::Qwen25Half];
+    pub const ALL: [Self; 4] =
+        [Self::Miniature, Self::TwentyMillion, Self::Qwen25Half, Self::Qwen25Seven];
 
     /// Its name on the command line.
     #[must_use]
@@ -42,6 +47,7 @@ impl Shape {
             Self::Miniature => "miniature",
             Self::TwentyMillion => "20m",
             Self::Qwen25Half => "qwen2.5-0.5b",
+            Self::Qwen25Seven => "qwen2.5-7b",
         }
     }
 
@@ -51,13 +57,17 @@ impl Shape {
         Self::ALL.into_iter().find(|shape| shape.name() == name)
     }
 
-    /// Candidates trained together unless told otherwise.
+    /// Candidates trained together unless told otherwise: more where memory holds them, for a GPU
+    /// launches as many kernels for many of them as for one.
     #[must_use]
-    pub fn candidates(self) -> usize {
-        match self {
-            Self::Miniature => 40,
-            Self::TwentyMillion => 20,
-            Self::Qwen25Half => 8,
+    pub fn candidates(self, target: &Target) -> usize {
+        match (self, target) {
+            (Self::Miniature, _) => 40,
+            (Self::TwentyMillion, _) => 20,
+            (Self::Qwen25Half, Target::Exact) => 8,
+            (Self::Qwen25Half, Target::Device(..)) => 64,
+            (Self::Qwen25Seven, Target::Exact) => 1,
+            (Self::Qwen25Seven, Target::Device(..)) => 24,
         }
     }
 
@@ -67,7 +77,8 @@ impl Shape {
             (Self::TwentyMillion, false) => Block { steps: 30, peer_questions: 5 },
             (Self::TwentyMillion, true) => Block { steps: 5, peer_questions: 1 },
             (Self::Qwen25Half, false) => Block { steps: 4, peer_questions: 2 },
-            (Self::Qwen25Half, true) => Block { steps: 1, peer_questions: 1 },
+            (Self::Qwen25Half | Self::Qwen25Seven, true) => Block { steps: 1, peer_questions: 1 },
+            (Self::Qwen25Seven, false) => Block { steps: 4, peer_questions: 1 },
         }
     }
 
@@ -94,6 +105,13 @@ impl Shape {
                 "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
                 "tie_word_embeddings": true,
             }),
+            Self::Qwen25Seven => json!({
+                "architectures": ["Qwen2ForCausalLM"],
+                "vocab_size": 152_064, "hidden_size": 3584, "intermediate_size": 18_944,
+                "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+                "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
+                "tie_word_embeddings": false,
+            }),
         };
         Ok(DecoderConfig::parse(file.to_string().as_bytes(), Path::new(self.name()))?)
     }
@@ -106,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_shapes_have_the_sizes_their_names_say() {
-        for (shape, millions) in Shape::ALL.into_iter().zip([1, 20, 494]) {
+        for (shape, millions) in Shape::ALL.into_iter().zip([1, 20, 494, 7616]) {
             let count: usize = parameters(&shape.config().unwrap())
                 .iter()
                 .map(|(_, dims)| dims.iter().product::<usize>())

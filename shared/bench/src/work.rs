@@ -36,6 +36,11 @@ fn tokens(config: &DecoderConfig, seed: u64, count: usize, each: usize) -> Vec<V
     (0..count).map(|_| (0..each).map(|_| rng.random_range(0..vocabulary)).collect()).collect()
 }
 
+/// One sequence of random token ids, fixed by `seed`.
+pub(crate) fn text(config: &DecoderConfig, seed: u64, len: usize) -> Vec<u32> {
+    tokens(config, seed, 1, len).into_iter().flatten().collect()
+}
+
 /// The sequences of candidate `candidate`.
 pub(crate) fn sequences(config: &DecoderConfig, candidate: usize) -> Vec<Vec<u32>> {
     tokens(config, 2 * candidate as u64, SEQUENCES, SEQUENCE_TOKENS)

@@ -1,27 +1,45 @@
 //! `seal bench`: how fast this machine trains and asks candidates.
 
 use anyhow::{Context, Result};
-use seal_bench::{Comparison, Report, Settings, Shape, Side, Spread};
+use seal_bench::{
+    Comparison, Machine, Report, RoundReport, RoundSettings, Settings, Shape, Side, Spread, Target,
+};
 
 use super::{hint, print_json};
 use crate::cli::{Bench, Global};
-use crate::exit::{Ended, Failure};
+use crate::exit::{Ended, Failure, OrEnd};
 use crate::text::table;
 
 pub(crate) fn bench(global: &Global, args: &Bench) -> Result<Option<Ended>, Failure> {
     let shape = Shape::from_name(&args.shape).context("no such shape")?;
-    let settings = Settings {
-        shape,
-        candidates: args.candidates.map_or_else(|| shape.candidates(), |n| n as usize),
-        rounds: args.rounds as usize,
-        quick: args.quick,
-        peer: args.peer.clone(),
-        published: args.published,
-    };
     let tell = |text: &str| {
         if !global.quiet {
             eprintln!("{text}");
         }
+    };
+    let opened = args.device.open().or_end(Ended::Environment)?;
+    opened.note.iter().for_each(|note| tell(note));
+    let target = Target::of(opened.device);
+    let candidates = args.candidates.map_or_else(|| shape.candidates(&target), |n| n as usize);
+    if let Some(contexts) = args.round {
+        let contexts = contexts as usize;
+        let settings = RoundSettings { shape, target, candidates, contexts };
+        let report = on_threads(args.threads, || seal_bench::paper_round(&settings, &tell))??;
+        if global.json {
+            print_json(&report)?;
+        } else {
+            print_round(&report);
+        }
+        return Ok(None);
+    }
+    let settings = Settings {
+        shape,
+        target,
+        candidates,
+        rounds: args.rounds as usize,
+        quick: args.quick,
+        peer: args.peer.clone(),
+        published: args.published,
     };
     let report = on_threads(args.threads, || seal_bench::run(&settings, &tell))??;
     if global.json {
@@ -42,8 +60,10 @@ fn on_threads<T: Send>(threads: Option<u32>, work: impl FnOnce() -> T + Send) ->
     Ok(pool.context("cannot start the threads")?.install(work))
 }
 
-fn print(report: &Report) {
-    let machine = &report.machine;
+fn print_machine(machine: &Machine) {
+    if let Some(device) = &machine.device {
+        out!("{}", crate::text::printable(device));
+    }
     out!(
         "{}, {} threads, {}, {} MiB of memory",
         crate::text::printable(&machine.processor),
@@ -51,6 +71,42 @@ fn print(report: &Report) {
         machine.instruction_set,
         machine.memory_bytes >> 20
     );
+}
+
+fn print_round(report: &RoundReport) {
+    print_machine(&report.machine);
+    out!(
+        "{}: {:.1} M weights; {} of 50 contexts, {} candidates, at most {} together",
+        report.shape.name(),
+        millions(report.parameters),
+        report.contexts,
+        report.candidates,
+        report.together
+    );
+    out!(
+        "{:.1} minutes: {:.1} s of training, {:.1} s of answers; {:.1} candidates per minute",
+        report.minutes,
+        report.training_s,
+        report.answering_s,
+        report.candidates_per_minute
+    );
+    out!(
+        "{} steps on {} tokens, {:.0} a second; {} tokens written, {:.0} a second",
+        report.steps,
+        report.trained_tokens,
+        report.training_tokens_per_s,
+        report.written_tokens,
+        report.answer_tokens_per_s
+    );
+    out!(
+        "training reaches {:.1} % of {:.1} TFLOP/s",
+        report.utilisation * 100.0,
+        report.peak_flops / 1e12
+    );
+}
+
+fn print(report: &Report) {
+    print_machine(&report.machine);
     out!(
         "{}: {:.1} M weights, {:.2} M per adapter, {} candidates together, median of {} rounds",
         report.shape.name(),
