@@ -9,7 +9,7 @@ each is answered by one line on stdout. So the blocks of both sides alternate wi
 
     {"do": "load", "folder", "adapter", "threads", "learning_rate", "steps", "device", "dtype"}
     {"do": "check", "sequences", "steps"}   all sequences in every step -> their losses
-    {"do": "train", "sequences", "steps", "padded_to": null | tokens} -> seconds
+    {"do": "train", "sequences", "steps", "padded_to": null | tokens} -> seconds, later_step_s
     {"do": "answer", "prompts", "new_tokens", "batched", "merged"}    -> seconds, tokens
     {"do": "end"}
 
@@ -94,7 +94,7 @@ class Peer:
         """Optimizer steps of one candidate, each on one sequence."""
         self.begin()
         self.model.train()
-        began = self.now()
+        began = first = self.now()
         losses = []
         for step in range(steps):
             tokens = sequences[step % len(sequences)]
@@ -107,7 +107,12 @@ class Peer:
             loss.backward()
             self.update()
             losses.append(loss.detach())  # read at the end: no step waits for the device
-        return {"seconds": self.now() - began, "losses": torch.stack(losses).tolist()}
+            if step == 0:
+                first = self.now()
+        ended = self.now()
+        later = (ended - first) / max(1, steps - 1)
+        return {"seconds": ended - began, "later_step_s": later,
+                "losses": torch.stack(losses).tolist()}
 
     def now(self):
         if self.device != "cpu":

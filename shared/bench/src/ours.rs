@@ -14,24 +14,38 @@ const PEAK_TIME: Duration = Duration::from_millis(400);
 /// Seconds of one block, for all its candidates.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockTime {
+    /// Of all [`work::STEPS`]; those that the block left out last as long as its later ones did.
     pub(crate) training_s: f64,
     pub(crate) answering_s: f64,
 }
 
-/// Trains `candidates` candidates for `steps` steps and asks each its questions.
+/// Trains `candidates` candidates for `steps` steps, at least two, and asks each its questions.
 pub(crate) fn block(decoder: &Decoder, candidates: usize, steps: u64) -> Result<BlockTime> {
     let config = decoder.config();
     let jobs = work::jobs(config, candidates);
     let recipe = work::recipe(steps, Some(1))?;
     let begun = Instant::now();
-    let trained = inner_updates(decoder, &jobs, &recipe, &mut |_, _| {})?;
-    let training_s = begun.elapsed().as_secs_f64();
+    let mut marks = Vec::new();
+    let trained = inner_updates(decoder, &jobs, &recipe, &mut |done, _| {
+        if done >= (marks.len() as u64 + 1) * candidates as u64 {
+            marks.push(begun.elapsed().as_secs_f64());
+        }
+    })?;
+    let training_s = work::of_all_steps(begun.elapsed().as_secs_f64(), later_step(&marks), steps);
     let trained = trained.into_iter().collect::<Result<Vec<_>, _>>()?;
     let adapters: Vec<&Adapter> = trained.iter().map(|t| &t.adapter).collect();
     let prompts = work::prompts(config, candidates);
     let begun = Instant::now();
     generate(decoder, &adapters, &prompts, &work::greedy(), &mut |_, _| {})?;
     Ok(BlockTime { training_s, answering_s: begun.elapsed().as_secs_f64() })
+}
+
+/// Seconds of a step after the first, by the moments at which steps ended.
+fn later_step(marks: &[f64]) -> f64 {
+    match marks {
+        [first, .., last] => (last - first) / to_f64(marks.len() - 1),
+        _ => 0.0,
+    }
 }
 
 /// Losses of `steps` steps on all sequences of candidate 0 at once, from `start`.

@@ -31,7 +31,10 @@ pub struct Versions {
 
 #[derive(Deserialize)]
 pub(crate) struct Training {
+    /// Of everything.
     pub(crate) seconds: f64,
+    /// Of a step after the first; 0 if there was only one.
+    pub(crate) later_step_s: f64,
 }
 
 #[derive(Deserialize)]

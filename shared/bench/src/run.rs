@@ -72,7 +72,7 @@ pub fn run(settings: &Settings, tell: &dyn Fn(&str)) -> Result<Report> {
     let mut peer = settings.peer.as_ref().map(|_| meet(settings, &decoder, tell)).transpose()?;
     let peak_flops = settings.target.peak_flops()?;
     // The first block of a process pays for pages, packed weights and caches.
-    ours::block(&decoder, 1, 1)?;
+    ours::block(&decoder, 1, 2)?;
     let mut rounds = Vec::with_capacity(settings.rounds);
     for number in 1..=settings.rounds {
         tell(&format!("round {number} of {}", settings.rounds));
@@ -80,8 +80,8 @@ pub fn run(settings: &Settings, tell: &dyn Fn(&str)) -> Result<Report> {
         let other = peer.as_mut().map(|met| met.round(&decoder, block)).transpose()?;
         let alone = ours::block(&decoder, 1, block.steps)?;
         rounds.push(Round {
-            together: seconds(together, settings.candidates, block),
-            alone: seconds(alone, 1, block),
+            together: seconds(together, settings.candidates),
+            alone: seconds(alone, 1),
             peer: other,
         });
     }
@@ -96,13 +96,9 @@ pub fn run(settings: &Settings, tell: &dyn Fn(&str)) -> Result<Report> {
     Ok(report(settings, &decoder, peak_flops, &rounds, comparison))
 }
 
-fn seconds(time: BlockTime, candidates: usize, block: Block) -> Seconds {
+fn seconds(time: BlockTime, candidates: usize) -> Seconds {
     let candidates = to_f64(candidates);
-    let share = to_f64(work::STEPS as usize) / to_f64(block.steps as usize);
-    Seconds {
-        training: time.training_s * share / candidates,
-        answering: time.answering_s / candidates,
-    }
+    Seconds { training: time.training_s / candidates, answering: time.answering_s / candidates }
 }
 
 /// A peer that does the same work, as its losses showed.
@@ -153,14 +149,13 @@ impl Met {
     fn round(&mut self, decoder: &Decoder, block: Block) -> Result<PeerRound> {
         let (sequences, questions) =
             (work::sequences(decoder.config(), 0), work::questions(decoder.config(), 0));
-        let step =
-            self.peer.train(&sequences, block.steps, None)?.seconds / to_f64(block.steps as usize);
+        let trained = self.peer.train(&sequences, block.steps, None)?;
+        let training = work::of_all_steps(trained.seconds, trained.later_step_s, block.steps);
         let some = &questions[..block.peer_questions];
         let one = self.peer.answer(some, work::ANSWER_TOKENS, Answering::OneAfterAnother)?;
         let all = self.peer.answer(&questions, work::ANSWER_TOKENS, Answering::BatchedAndMerged)?;
         let expected = (some.len() * work::ANSWER_TOKENS, questions.len() * work::ANSWER_TOKENS);
         ensure!((one.tokens, all.tokens) == expected, "the peer's answers have another length");
-        let training = step * to_f64(work::STEPS as usize);
         let share = to_f64(work::QUESTIONS) / to_f64(block.peer_questions);
         Ok(PeerRound {
             seconds: Seconds { training, answering: one.seconds * share },

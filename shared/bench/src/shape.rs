@@ -77,7 +77,7 @@ impl Shape {
             (Self::TwentyMillion, false) => Block { steps: 30, peer_questions: 5 },
             (Self::TwentyMillion, true) => Block { steps: 5, peer_questions: 1 },
             (Self::Qwen25Half, false) => Block { steps: 4, peer_questions: 2 },
-            (Self::Qwen25Half | Self::Qwen25Seven, true) => Block { steps: 1, peer_questions: 1 },
+            (Self::Qwen25Half | Self::Qwen25Seven, true) => Block { steps: 2, peer_questions: 1 },
             (Self::Qwen25Seven, false) => Block { steps: 4, peer_questions: 1 },
         }
     }

@@ -3,6 +3,7 @@
 //! Source: the authors' recorded runs: 8.7 sequences of about 50 tokens, 10 epochs with batches of
 //! one sequence, LoRA of rank 32 on all seven projections; then about five questions per passage.
 
+use crate::flops::to_f64;
 use anyhow::{Context, Result};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -28,6 +29,12 @@ pub(crate) const RANK: usize = 32;
 pub(crate) const PUBLISHED_TOKENS: usize = 2048;
 /// Peak learning rate.
 pub(crate) const LEARNING_RATE: f64 = 1e-3;
+
+/// Seconds of all [`STEPS`], of which `steps` were done in `seconds` with what comes before and
+/// after them; a step after the first takes `step`.
+pub(crate) fn of_all_steps(seconds: f64, step: f64, steps: u64) -> f64 {
+    seconds + to_f64(STEPS.saturating_sub(steps) as usize) * step
+}
 
 /// Random token ids, fixed by `seed`.
 fn tokens(config: &DecoderConfig, seed: u64, count: usize, each: usize) -> Vec<Vec<u32>> {
