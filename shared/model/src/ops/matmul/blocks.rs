@@ -8,7 +8,7 @@ use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
 /// Rows of C whose left operand stays in the second-level cache while panels pass.
-const ROWS: usize = 480;
+const ROWS: usize = 240;
 
 /// Rows `rows` and columns `columns` of a product. `columns` begins at a panel's edge.
 pub(super) struct Product<'a> {

@@ -24,8 +24,9 @@ use std::cell::RefCell;
 use std::ops::Range;
 use tile::{Left, TILE_ROWS};
 
-/// Rows of B packed at once: a panel of this depth stays in the first-level cache.
-const DEPTH: usize = 256;
+/// Rows of B packed at once: a panel of this depth streams from the second-level cache at the rate of
+/// the arithmetic, and C is read and written half as often as with one that fits the first level.
+const DEPTH: usize = 512;
 /// Multiply-adds from which one product is spread over the threads of the pool.
 const PARALLEL_FROM: usize = 8 << 20;
 /// With fewer rows a product waits for the right operand, however little it computes.
