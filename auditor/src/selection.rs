@@ -34,9 +34,13 @@ pub struct Standing {
 ///
 /// Source: the recorded rewards and selections of the original system.
 pub fn paper(accuracies: &[Vec<f64>]) -> Option<usize> {
+    first_best(accuracies.iter().map(|seeds| mean_of_rounded(seeds)))
+}
+
+/// The same from means that were rounded and averaged already: the first of the largest.
+pub fn first_best(means: impl IntoIterator<Item = f64>) -> Option<usize> {
     let mut best: Option<(usize, f64)> = None;
-    for (index, seeds) in accuracies.iter().enumerate() {
-        let mean = mean_of_rounded(seeds);
+    for (index, mean) in means.into_iter().enumerate() {
         // An explicit comparison: a NaN is greater than nothing.
         if mean > best.map_or(f64::NEG_INFINITY, |(_, mean)| mean) {
             best = Some((index, mean));
@@ -46,8 +50,29 @@ pub fn paper(accuracies: &[Vec<f64>]) -> Option<usize> {
 }
 
 fn mean_of_rounded(seeds: &[f64]) -> f64 {
-    let sum: f64 = seeds.iter().copied().map(rounded).sum();
-    sum / seeds.len() as f64
+    let rounded: Vec<f64> = seeds.iter().copied().map(rounded).collect();
+    exact_mean(&rounded)
+}
+
+/// Binary places that a share of four decimals needs: the smallest, 0.0001, ends at 2^-66.
+const SHARE_PLACES: i32 = 66;
+/// Further places of the quotient, of which only "something is left" matters.
+const QUOTIENT_PLACES: i32 = 40;
+
+/// The mean of shares of four decimals, rounded once, at the end: the recorded means were made so, and
+/// a running sum would break a tie by the order of the seeds. Other values get the plain mean; none,
+/// no number.
+fn exact_mean(shares: &[f64]) -> f64 {
+    let count = shares.len() as i128;
+    let is_share = |share: &f64| (0.0..=1.0).contains(share);
+    if count == 0 || count > 1 << 20 || !shares.iter().all(is_share) {
+        return shares.iter().sum::<f64>() / count as f64;
+    }
+    let places = |share: f64| (share * 2_f64.powi(SHARE_PLACES)) as i128;
+    let sum: i128 = shares.iter().copied().map(places).sum();
+    let widened = sum << QUOTIENT_PLACES;
+    let quotient = (widened / count) | i128::from(widened % count != 0);
+    quotient as f64 * 2_f64.powi(-SHARE_PLACES - QUOTIENT_PLACES)
 }
 
 /// To four decimals as Python rounds: through the exact decimal value, halves to even.
@@ -101,6 +126,17 @@ mod tests {
     }
 
     #[test]
+    fn paper_sees_a_tie_whatever_the_order_of_the_seeds() {
+        let orders = [vec![0.6, 0.4, 0.2], vec![0.4, 0.2, 0.6], vec![0.2, 0.4, 0.6]];
+        assert_eq!(paper(&orders), Some(0));
+        assert_eq!(orders.map(|seeds| exact_mean(&seeds)), [0.4, 0.4, 0.4]);
+        // What Python's `statistics.mean` gives, recorded means among them.
+        assert_eq!(exact_mean(&[0.4, 0.4, 0.2]), 0.333_333_333_333_333_37);
+        assert_eq!(exact_mean(&[0.9, 0.5, 0.7]), 0.7);
+        assert_eq!(exact_mean(&[0.0, 0.0]), 0.0);
+    }
+
+    #[test]
     fn paper_never_picks_what_is_no_number() {
         assert_eq!(paper(&[vec![], vec![f64::NAN], vec![0.0]]), Some(2));
         assert_eq!(paper(&[vec![f64::NAN]]), None);
@@ -149,24 +185,20 @@ mod tests {
         ) else {
             return;
         };
-        let mut by_mean: BTreeMap<&str, Vec<Vec<f64>>> = BTreeMap::new();
-        let mut by_seed = by_mean.clone();
+        let mut by_mean: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        let mut by_seed: BTreeMap<&str, Vec<Vec<f64>>> = BTreeMap::new();
         for edit in edits.iter().filter(|edit| edit.round == 0) {
             assert_eq!(by_seed.get(edit.id.as_str()).map_or(0, Vec::len), edit.k);
-            by_mean.entry(&edit.id).or_default().push(vec![edit.adapter_mean]);
+            by_mean.entry(&edit.id).or_default().push(edit.adapter_mean);
             let seeds = edit.seed_accuracy.clone().unwrap();
+            assert_eq!(mean_of_rounded(&seeds), edit.adapter_mean, "{} {}", edit.id, edit.k);
             by_seed.entry(&edit.id).or_default().push(seeds);
         }
         assert_eq!(selections.len(), 50);
         for Selected { id, selected_k } in &selections {
             assert_eq!(paper(&by_seed[id.as_str()]), Some(*selected_k), "{id} by seeds");
-            assert_eq!(paper_of_means(&by_mean[id.as_str()]), Some(*selected_k), "{id} by mean");
+            let means = by_mean[id.as_str()].iter().copied();
+            assert_eq!(first_best(means), Some(*selected_k), "{id} by mean");
         }
-    }
-
-    /// The recorded means are means already and must not be rounded again.
-    fn paper_of_means(means: &[Vec<f64>]) -> Option<usize> {
-        let best = means.iter().map(|mean| mean[0]).fold(f64::NEG_INFINITY, f64::max);
-        means.iter().position(|mean| mean[0] == best)
     }
 }
