@@ -1,10 +1,13 @@
-//! Graders that compare words: exact, containment, gold-token recall, token F1.
+//! Graders that compare words: exact, containment, substring, recall of gold words and of gold key
+//! words, token F1.
 //!
 //! Source: the recorded answers of the original system. Adapted models answer in sentences, so exact
-//! match and F1 reverse the sign of the result; gold-token recall agrees best with the judge.
+//! match and F1 reverse the sign of the result; recall of the gold's words agrees best with the judge.
 
 use std::collections::HashMap;
 
+use super::Asked;
+use super::key_words::key_words;
 use super::normalise::words;
 
 /// All words equal, in order.
@@ -18,10 +21,31 @@ pub fn containment(answer: &str, gold: &str) -> bool {
     !gold.is_empty() && answer.windows(gold.len()).any(|run| run == gold)
 }
 
+/// The gold's words stand in the answer, the first and the last perhaps as part of a longer word. A gold
+/// without words stands in nothing.
+pub fn substring(answer: &str, gold: &str) -> bool {
+    let gold = words(gold).join(" ");
+    !gold.is_empty() && words(answer).join(" ").contains(&gold)
+}
+
 /// Share of the gold's words that the answer holds, each as often as it occurs; 0 without gold words.
 pub fn recall(answer: &str, gold: &str) -> f64 {
     let (answer, gold) = (words(answer), words(gold));
     share(common(&answer, &gold), gold.len())
+}
+
+/// Share of the gold's key words that the answer holds, each as often as it occurs; with
+/// `beyond_question` only of those that the question does not hold, unless it holds them all. A gold
+/// of function words alone is compared word by word.
+pub fn key_recall(asked: &Asked<'_>, beyond_question: bool) -> f64 {
+    let gold = key_words(asked.gold);
+    if gold.is_empty() {
+        return recall(asked.answer, asked.gold);
+    }
+    let known = if beyond_question { key_words(asked.question) } else { Vec::new() };
+    let new: Vec<String> = gold.iter().filter(|word| !known.contains(word)).cloned().collect();
+    let wanted = if new.is_empty() { gold } else { new };
+    share(common(&key_words(asked.answer), &wanted), wanted.len())
 }
 
 /// Harmonic mean of word precision and word recall; 0 where nothing is shared.
@@ -73,6 +97,25 @@ mod tests {
         assert_eq!(recall("duran sang", "duran duran"), 0.5);
         assert_eq!(recall("duran duran sang", "duran duran"), 1.0);
         assert_eq!(recall("anything", ""), 0.0);
+    }
+
+    #[test]
+    fn a_substring_may_end_inside_a_word() {
+        assert!(substring("it was silvery", "Silver"));
+        assert!(!substring("sil ver", "silver"));
+        assert!(!substring("anything", "the"));
+    }
+
+    #[test]
+    fn key_recall_reads_past_spelling_and_asks_for_what_the_question_does_not_say() {
+        let asked =
+            |gold, answer| Asked { question: "Which town did the Mongols sack?", gold, answer };
+        assert_eq!(key_recall(&asked("the town of Otrar", "They sacked Otrár."), true), 1.0);
+        assert_eq!(key_recall(&asked("the town of Otrar", "a town"), true), 0.0);
+        assert_eq!(key_recall(&asked("the town of Otrar", "a town"), false), 0.5);
+        assert_eq!(key_recall(&asked("a town", "it was the town"), true), 1.0, "it says it all");
+        assert_eq!(key_recall(&asked("to be", "to be"), true), 1.0);
+        assert_eq!(key_recall(&asked("", "anything"), true), 0.0);
     }
 
     #[test]

@@ -27,8 +27,8 @@ fn resampled(values: &[f64], rng: &mut ChaCha8Rng) -> f64 {
     (0..values.len()).map(draw).sum::<f64>() / values.len() as f64
 }
 
-/// Quantile of sorted values with linear interpolation.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+/// Quantile of sorted values with linear interpolation. There must be at least one.
+pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = share * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
     below + (above - below) * at.fract()

@@ -9,6 +9,7 @@ mod power;
 mod proportion;
 mod sign_test;
 
+pub(crate) use bootstrap::quantile;
 pub use bootstrap::{RESAMPLES, bootstrap_mean};
 pub use paired_t::PairedT;
 pub use power::detectable_drop;
