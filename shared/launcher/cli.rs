@@ -61,6 +61,9 @@ pub(crate) enum Command {
     Model(Model),
     /// How fast this machine trains and asks candidates; with --peer, beside PyTorch and PEFT.
     Bench(Bench),
+    /// Compare the selection rule, the sequence builder or the graders with recorded data.
+    #[command(subcommand)]
+    Check(Check),
     /// Several seeds in a row with all controls, for figures that hold.
     Experiment(Experiment),
     /// The embedded world and its base model.
@@ -285,6 +288,32 @@ pub(crate) struct Bench {
     /// Small blocks, for a first look.
     #[arg(long)]
     pub(crate) quick: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Check {
+    /// The paper's selection rule on recorded rewards, beside recorded choices.
+    Selection {
+        /// JSON Lines of self-edits: `round`, `id`, `k`, `adapter_mean`, perhaps `seed_accuracy` and `text`.
+        file: PathBuf,
+        /// JSON Lines of choices: `round`, `id`, `selected_k`; default: `selections.jsonl` beside it.
+        #[arg(long, value_name = "FILE")]
+        selections: Option<PathBuf>,
+    },
+    /// The sequence builder under both rules, beside recorded sequences.
+    Sequences {
+        /// JSON Lines of cases: `title`, `context`, `completion`, `split_newlines`, `sequences`.
+        file: PathBuf,
+    },
+    /// Every grader beside the verdicts of a recorded judge.
+    Graders {
+        /// JSON Lines of answers: `id`, `qi`, `base`, `base_ok`, `adapt`, `adapt_ok`, perhaps `cond`, `q`, `gold`.
+        file: PathBuf,
+        /// JSON Lines of passages, for answers without `q` and `gold`; default: those of the recorded data
+        /// that lie beside the file.
+        #[arg(long, value_name = "FILE")]
+        passages: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand, Debug)]

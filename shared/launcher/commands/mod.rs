@@ -1,6 +1,7 @@
 //! One file per command, or per family of small ones.
 
 mod bench;
+mod check;
 mod demo;
 mod devices;
 mod doctor;
@@ -41,6 +42,7 @@ pub(crate) async fn run(global: Global, command: Command) -> Result<Option<Ended
         Command::Doctor(_) => doctor::doctor(&global),
         Command::Model(Model::Fetch(args)) => fetch::fetch(&global, &args).await,
         Command::Bench(args) => bench::bench(&global, &args),
+        Command::Check(args) => check::check(&global, &args).await,
         Command::Experiment(args) => experiment::run(&global, &args).await,
         Command::Miniature(Miniature::Pretrain { out }) => miniature::again(&global, &out),
         Command::Miniature(Miniature::Export { out }) => miniature::export(&global, &out),

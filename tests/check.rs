@@ -1,0 +1,174 @@
+//! `seal check` as a user runs it: figures, exit codes, refusals by line.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+const FAILED: i32 = 1;
+const BAD_DATA: i32 = 3;
+
+fn seal(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_seal")).args(arguments).output().unwrap()
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {}", String::from_utf8_lossy(&output.stderr));
+    })
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A file of the recorded data, or none where the machine does not have it.
+fn recorded(name: &str) -> Option<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = match std::env::var_os("SEAL_REFERENCE_DATA") {
+        Some(folder) => root.join(folder),
+        None => root.join("../shared/data/seal"),
+    };
+    let path = folder.join(name);
+    if path.is_file() {
+        return Some(path.display().to_string());
+    }
+    println!("skipped: no {}", path.display());
+    None
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str, rows: &[Value]) -> String {
+        let path: PathBuf = self.0.path().join(name);
+        let lines: Vec<String> = rows.iter().map(ToString::to_string).collect();
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        path.display().to_string()
+    }
+}
+
+#[test]
+fn the_recorded_choices_and_sequences_come_out_as_recorded() {
+    if let Some(file) = recorded("self_edits_train.jsonl") {
+        let output = seal(&["check", "selection", &file, "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let report = report(&output);
+        let all = json!({"compared": 50, "equal": 50});
+        for field in ["from_adapter_mean", "from_seed_accuracy", "text_digests"] {
+            assert_eq!(report[field], all, "{field}");
+        }
+        assert_eq!(report["without_choice"], 50, "the second round has no recorded choices");
+    }
+    if let Some(file) = recorded("sequence_builder_cases.jsonl") {
+        let output = seal(&["check", "sequences", &file, "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let report = report(&output);
+        let all = json!({"compared": 22, "equal": 22});
+        assert_eq!((&report["june"], &report["august"]), (&all, &all));
+    }
+}
+
+#[test]
+fn the_default_grader_reaches_what_the_table_in_the_docs_says() {
+    let Some(file) = recorded("judged_eval.jsonl") else { return };
+    let output = seal(&["check", "graders", &file, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let report = report(&output);
+    let lines = report["graders"].as_array().unwrap();
+    let default = serde_json::to_value(seal_auditor::graders::Grader::default()).unwrap();
+    let line = lines.iter().find(|line| line["grader"] == default).unwrap();
+    assert!(line["kappa"].as_f64().unwrap() >= 0.72, "{line}");
+    assert_eq!(line["n"], report["answers"]);
+    assert_eq!(line["conditions"].as_object().unwrap().len(), 5);
+    let train = recorded("judged_train_round0.jsonl").unwrap();
+    let output = seal(&["check", "graders", &train, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(self::report(&output)["answers"], 4800, "golds come from the passages beside");
+}
+
+fn edit(id: &str, k: u32, mean: f64) -> Value {
+    json!({"round": 0, "id": id, "k": k, "text": "a", "adapter_mean": mean})
+}
+
+#[test]
+fn a_choice_that_differs_is_shown_and_ends_with_1() {
+    let folder = Folder::new();
+    // Out of order, and a tie that goes to the smaller number.
+    let rows = [edit("a", 2, 0.9), edit("a", 1, 0.9), edit("a", 0, 0.1), edit("b", 0, 0.5)];
+    let file = folder.file("edits.jsonl", &rows);
+    let choice = |id: &str, k: u32| json!({"round": 0, "id": id, "selected_k": k, "k": 3});
+    folder.file("selections.jsonl", &[choice("a", 1)]);
+    let output = seal(&["check", "selection", &file, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let other = folder.file("other.jsonl", &[choice("a", 2), choice("c", 0)]);
+    let output = seal(&["check", "selection", &file, "--selections", &other, "--json"]);
+    assert_eq!(output.status.code(), Some(FAILED));
+    let report = report(&output);
+    assert_eq!(report["differences"][0]["ours"], 1);
+    assert_eq!((&report["without_edits"], &report["without_choice"]), (&json!(1), &json!(1)));
+    assert!(said(&output).contains("not complete"));
+}
+
+#[test]
+fn a_sequence_that_differs_is_named_by_its_line() {
+    let folder = Folder::new();
+    let case = |sequences: &[&str]| {
+        json!({
+            "kind": "own", "title": "t", "context": "c", "completion": "a\nb",
+            "split_newlines": true, "sequences": sequences, "sequences_aug2025": null,
+        })
+    };
+    let file =
+        folder.file("cases.jsonl", &[case(&["t\na", "t\nb", "t\nc"]), case(&["t\na", "t\nc"])]);
+    let output = seal(&["check", "sequences", &file, "--json"]);
+    assert_eq!(output.status.code(), Some(FAILED));
+    let report = report(&output);
+    assert_eq!(report["june"], json!({"compared": 2, "equal": 1}));
+    assert_eq!(report["differences"][0]["line"], 2);
+    assert_eq!(report["differences"][0]["first"], 1);
+    let nothing = folder.file("nothing.jsonl", &[]);
+    assert_eq!(seal(&["check", "sequences", &nothing]).status.code(), Some(FAILED));
+}
+
+#[test]
+fn a_bad_line_is_refused_with_file_and_line() {
+    let folder = Folder::new();
+    let good = json!({"id": "a", "qi": 0, "q": "q", "gold": "g", "base": "g", "base_ok": 1, "adapt": "", "adapt_ok": 0});
+    let with = |field: &str, value: Value| {
+        let mut row = good.clone();
+        row[field] = value;
+        row
+    };
+    let missing =
+        json!({"id": "a", "qi": 0, "base": "g", "base_ok": 1, "adapt": "", "adapt_ok": 0});
+    for (bad, reason) in [
+        (with("adapt_ok", json!(2)), "adapt_ok"),
+        (with("base", json!(null)), "invalid type"),
+        (missing, "--passages"),
+        (json!([1]), "invalid"),
+    ] {
+        let file = folder.file("judged.jsonl", &[good.clone(), bad]);
+        let output = seal(&["check", "graders", &file]);
+        assert_eq!(output.status.code(), Some(BAD_DATA), "{}", said(&output));
+        assert!(said(&output).contains("judged.jsonl:2: "), "{}", said(&output));
+        assert!(said(&output).contains(reason), "{}", said(&output));
+        assert!(output.stdout.is_empty(), "nothing is half-told");
+    }
+    let row = edit("a", 0, 0.5);
+    let twice = folder.file("edits.jsonl", &[row.clone(), row]);
+    assert!(said(&seal(&["check", "selection", &twice])).contains("edits.jsonl:2: "));
+    let gone = seal(&["check", "selection", "/nowhere/at/all.jsonl"]);
+    assert_eq!(gone.status.code(), Some(BAD_DATA));
+    let path = folder.0.path().join("bytes.jsonl");
+    std::fs::write(&path, [b'{', 0xff]).unwrap();
+    assert!(
+        said(&seal(&["check", "sequences", path.to_str().unwrap()])).contains("bytes.jsonl:1: ")
+    );
+}
