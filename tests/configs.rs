@@ -10,9 +10,10 @@ fn every_config_parses_and_none_is_forgotten() {
     let mut seen = 0;
     for deployment in std::fs::read_dir(root).unwrap().flatten().filter(|e| e.path().is_dir()) {
         for file in std::fs::read_dir(deployment.path()).unwrap().flatten() {
-            match deployment.file_name() == "policies" {
-                true => check_policy(&file.path()),
-                false => check(&file.path()),
+            match deployment.file_name().to_str() {
+                Some("policies") => check_policy(&file.path()),
+                Some("prompts") => check_prompt(&file.path()),
+                _ => check(&file.path()),
             }
             seen += 1;
         }
@@ -26,6 +27,22 @@ fn check_policy(folder: &Path) {
     let limit = std::time::Duration::from_secs(60);
     let shown = folder.display().to_string();
     seal_auditor::policy::Policy::new(bundle, limit).expect(&shown);
+}
+
+/// A family that is not built in is found by its path, as one's own would be.
+fn check_prompt(path: &Path) {
+    let shown = path.display().to_string();
+    if path.extension().is_some_and(|ending| ending == "json") {
+        assert!(seal_teacher::structured_edit_schema().is_object(), "{shown}");
+        return;
+    }
+    let family = seal_teacher::TextFamily::find(&shown, Path::new("/")).expect(&shown);
+    let stem = path.file_stem().unwrap().to_str().unwrap();
+    assert!(
+        seal_teacher::TextFamily::shipped().any(|name| name == stem),
+        "{shown} is not built in"
+    );
+    assert_eq!(family, seal_teacher::TextFamily::find(stem, Path::new("")).unwrap(), "{shown}");
 }
 
 fn check(path: &Path) {

@@ -12,6 +12,7 @@ mod contexts;
 mod daemon;
 mod edits;
 mod error;
+mod family;
 mod memory;
 mod policies;
 mod policy_update;
@@ -33,6 +34,10 @@ pub use config::{
 pub use contexts::{Context, Contexts, ContextsError};
 pub use daemon::run;
 pub use error::TeacherError;
+pub use family::{
+    ContextUse, EditBody, Layout, Markup, ReplySettings, ReplyUnread, Speaker, StructuredError,
+    TextFamily, TextPrompt, Turn, schema as structured_edit_schema,
+};
 pub use memory::works;
 pub use prompt::{PromptError, Prompter, WrittenPrompt};
 pub use python_text::strip as stripped;

@@ -47,8 +47,15 @@ pub enum ConfigError {
 /// A file that is missing or unreadable, TOML that does not parse, an unknown or missing key, a
 /// value of another type: each with its place and the mend.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text = read(path)?;
-    toml::from_str(&text).map_err(|error| explain::invalid(path, &text, &error))
+    parse(path, &read(path)?)
+}
+
+/// Reads `text` as the TOML of `path`, which errors name.
+///
+/// # Errors
+/// As [`load`], for a text that is there.
+pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| explain::invalid(path, text, &error))
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
