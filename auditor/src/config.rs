@@ -11,6 +11,7 @@ use seal_service::endpoint::Endpoint;
 use serde::Deserialize;
 
 use crate::gate::GateSettings;
+use crate::grading::Gradings;
 
 /// All settings of the auditor.
 #[derive(Clone, Debug, Deserialize)]
@@ -46,6 +47,9 @@ pub struct AuditorConfig {
     pub verdict_ttl_s: u64,
     /// What only this role may read.
     pub vault: VaultConfig,
+    /// How answers are judged, by suite.
+    #[serde(default)]
+    pub grading: Gradings,
     /// Levels and limits of the gate, and the selection rule.
     #[serde(default)]
     pub gate: GateSettings,
@@ -64,8 +68,10 @@ pub struct VaultConfig {
     pub tau: PathBuf,
     /// Suite of knowledge that must survive.
     pub retention: PathBuf,
-    /// Suite of protected behaviour on entities that no context is about.
-    pub refusals: PathBuf,
+    /// Suite of protected behaviour on entities that no context is about; may be left out only where
+    /// `[gate.protected]` says `demanded = false`.
+    #[serde(default)]
+    pub refusals: Option<PathBuf>,
     /// Text rules on edits.
     pub rules: PathBuf,
     /// Items of the retention suite, from its start, that an edit is measured on. A promotion is
@@ -143,12 +149,16 @@ impl AuditorConfig {
             &mut self.trust_root,
             &mut self.vault.tau,
             &mut self.vault.retention,
-            &mut self.vault.refusals,
             &mut self.vault.rules,
             &mut self.confinement.decoy_dir,
         ];
         let bundle = self.policy.as_mut().map(|policy| &mut policy.bundle);
-        let paths = own.into_iter().chain(bundle).chain(&mut self.confinement.must_not_read);
+        let refusals = self.vault.refusals.as_mut();
+        let paths = own
+            .into_iter()
+            .chain(bundle)
+            .chain(refusals)
+            .chain(&mut self.confinement.must_not_read);
         paths.for_each(|path| *path = folder.join(&path));
         let endpoints = std::iter::once(&mut self.endpoint);
         for endpoint in endpoints.chain(&mut self.confinement.must_not_connect) {

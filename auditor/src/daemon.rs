@@ -59,11 +59,17 @@ fn serve(config: AuditorConfig, secrets: Secrets) -> ExitCode {
 /// The keys are not in the plan: they were read, and nothing may read them again.
 fn plan(config: &AuditorConfig) -> ConfinementPlan {
     let vault = &config.vault;
-    let read = [&config.base_model, &vault.tau, &vault.retention, &vault.refusals, &vault.rules];
+    let read = [&config.base_model, &vault.tau, &vault.retention, &vault.rules];
     let bundle = config.policy.as_ref().map(|policy| policy.bundle.clone());
     let linked = linked_files(&config.base_model);
     ConfinementPlan {
-        read: read.into_iter().cloned().chain(linked).chain(bundle).collect(),
+        read: read
+            .into_iter()
+            .chain(&vault.refusals)
+            .cloned()
+            .chain(linked)
+            .chain(bundle)
+            .collect(),
         write: vec![config.state.clone()],
         gpu: config.device.may_use_cuda(),
         profile: config.confinement.profile,

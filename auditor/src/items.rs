@@ -1,5 +1,6 @@
 //! Questions with a gold answer: the material of τ and of the suites. Never leaves this process.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -33,6 +34,19 @@ pub struct Item {
     pub answer: String,
     /// What it asks about.
     pub kind: ItemKind,
+    /// What the question is about, where it does not say so itself: the title of its passage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+}
+
+impl Item {
+    /// The question as a model reads it: under its topic, as in the original system.
+    pub fn asked(&self) -> Cow<'_, str> {
+        match &self.topic {
+            None => Cow::Borrowed(&self.question),
+            Some(topic) => Cow::Owned(format!("Topic: {topic}\n{}", self.question)),
+        }
+    }
 }
 
 /// A file of the vault cannot be used.
@@ -55,6 +69,12 @@ pub enum ItemsError {
         line: usize,
         /// From 1.
         column: usize,
+    },
+    /// A suite that cannot be judged as the config says.
+    #[error("[grading]: {what}")]
+    Grading {
+        /// What is wrong and where.
+        what: String,
     },
     /// Rows that contradict each other or say nothing.
     #[error("`{}`: {what}", path.display())]
@@ -95,6 +115,7 @@ pub(crate) fn item(id: &str, question: &str, answer: &str) -> Item {
         question: question.to_owned(),
         answer: answer.to_owned(),
         kind: ItemKind::Forward,
+        topic: None,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod config;
 mod daemon;
 pub mod gate;
 pub mod graders;
+pub mod grading;
 pub mod items;
 pub mod ledger;
 pub mod measure;

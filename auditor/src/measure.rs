@@ -7,6 +7,7 @@ use std::path::Path;
 use seal_protocol::Digest;
 
 use crate::gate::Outcome;
+use crate::grading::Grading;
 use crate::items::Item;
 
 /// One question to one model.
@@ -16,6 +17,8 @@ pub struct Wanted<'a> {
     pub adapter: Option<usize>,
     /// What to ask.
     pub item: &'a Item,
+    /// How the answer is judged.
+    pub grading: &'a Grading,
 }
 
 /// Nothing was measured. The verdict is absent then, not "reject".

@@ -1,4 +1,5 @@
-//! The measurer over real weights: teacher-forced scores under base and adapters.
+//! The measurer over real weights: teacher-forced scores under base and adapters, and graded answers
+//! where a suite wants them.
 //!
 //! **Invariant:** an adapter whose output is no number spoils its own outcomes and nobody else's.
 
@@ -13,8 +14,11 @@ use seal_protocol::{Digest, Micro};
 use seal_trust::sha256_file;
 
 use crate::gate::Outcome;
+use crate::grading::Grading;
 use crate::items::Item;
 use crate::measure::{MeasureError, Measurer, Wanted};
+
+mod written;
 
 /// Where the question goes in the prompt template.
 pub const QUESTION: &str = "{question}";
@@ -60,11 +64,15 @@ impl ModelMeasurer {
     ///
     /// # Errors
     /// The first item, by id, whose question or answer has no tokens or too many.
-    pub fn check<'a>(&self, items: impl IntoIterator<Item = &'a Item>) -> Result<(), ModelError> {
+    pub fn check<'a>(
+        &self,
+        items: impl IntoIterator<Item = &'a Item>,
+        grading: &Grading,
+    ) -> Result<(), ModelError> {
         let longest = self.decoder.config().max_position_embeddings;
         for item in items {
             let asked = self.ask(None, item)?;
-            let tokens = asked.prompt.len() + asked.answer.len();
+            let tokens = asked.prompt.len() + asked.answer.len().max(grading.written_tokens());
             if asked.answer.is_empty() || tokens > longest {
                 let problem = format!(
                     "item `{}` has {tokens} tokens, its answer {}: give it an answer and at most {longest} tokens",
@@ -79,9 +87,27 @@ impl ModelMeasurer {
 
     fn ask(&self, adapter: Option<usize>, item: &Item) -> Result<ScoreItem, ModelError> {
         let mut prompt = vec![self.bos];
-        prompt.extend(self.tokenizer.encode(&self.prompt.replace(QUESTION, &item.question))?);
+        prompt.extend(self.tokenizer.encode(&self.prompt.replace(QUESTION, &item.asked()))?);
         let answer = self.tokenizer.encode(&item.answer)?;
         Ok(ScoreItem { adapter, prompt, answer })
+    }
+
+    /// Forced scores for all, then what is written for those that a grader reads.
+    fn outcomes(
+        &self,
+        adapters: &[&Adapter],
+        wanted: &[Wanted<'_>],
+    ) -> Result<Vec<Outcome>, ModelError> {
+        let asked: Result<Vec<ScoreItem>, ModelError> =
+            wanted.iter().map(|wanted| self.ask(wanted.adapter, wanted.item)).collect();
+        let asked = asked?;
+        let mut outcomes = match score(&self.decoder, adapters, &asked) {
+            Ok(scores) => scores.into_iter().map(outcome).collect(),
+            Err(ModelError::NotFinite { .. }) => self.score_apart(adapters, &asked)?,
+            Err(error) => return Err(error),
+        };
+        self.read_answers(adapters, wanted, &asked, &mut outcomes)?;
+        Ok(outcomes)
     }
 
     /// Each model by itself, so that the one that fails is known. The base must not.
@@ -134,14 +160,7 @@ impl Measurer for ModelMeasurer {
         wanted: &[Wanted<'_>],
     ) -> Result<Vec<Outcome>, MeasureError> {
         let adapters: Vec<&Adapter> = adapters.iter().collect();
-        let asked: Result<Vec<ScoreItem>, ModelError> =
-            wanted.iter().map(|wanted| self.ask(wanted.adapter, wanted.item)).collect();
-        let scored = asked.and_then(|items| match score(&self.decoder, &adapters, &items) {
-            Ok(scores) => Ok(scores.into_iter().map(outcome).collect()),
-            Err(ModelError::NotFinite { .. }) => self.score_apart(&adapters, &items),
-            Err(error) => Err(error),
-        });
-        scored.map_err(|error| MeasureError(error.to_string()))
+        self.outcomes(&adapters, wanted).map_err(|error| MeasureError(error.to_string()))
     }
 }
 

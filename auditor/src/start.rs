@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::audit::{Auditor, BaseCache, Identity, Parts};
 use crate::config::AuditorConfig;
 use crate::gate::GateSettings;
+use crate::grading::{Grading, Gradings};
 use crate::items::Item;
 use crate::ledger::{Artefact, ArtefactKind, InForce, Ledger, LedgerKey};
 use crate::measure::Measurer;
@@ -80,6 +81,8 @@ fn key_of(
 struct Deciding<'a> {
     gate: &'a GateSettings,
     prompt: &'a str,
+    #[serde(skip_serializing_if = "Gradings::is_default")]
+    grading: &'a Gradings,
     rules_sha256: Digest,
     retention_items_per_edit: usize,
     refusal_items_per_edit: usize,
@@ -109,6 +112,7 @@ pub(crate) fn auditor(
     let policy_digest = digest_of(&Deciding {
         gate: &settings,
         prompt: &config.prompt,
+        grading: &config.grading,
         rules_sha256,
         retention_items_per_edit: config.vault.retention_items_per_edit,
         refusal_items_per_edit: config.vault.refusal_items_per_edit,
@@ -144,6 +148,7 @@ pub(crate) fn auditor(
         rules,
         settings,
         policy,
+        gradings: config.grading,
         retention_items: config.vault.retention_items_per_edit,
         refusal_items: config.vault.refusal_items_per_edit,
         cache: BaseCache::open(&config.state.join(CACHE), commitment, scope)?,
@@ -223,7 +228,10 @@ fn measurer(config: &AuditorConfig, vault: &Vault) -> Result<ModelMeasurer> {
     }
     let works = [audit_work(config, vault)];
     let measurer = ModelMeasurer::load(&config.base_model, &config.prompt, &opened.device, &works)?;
-    measurer.check(vault.every_item()).context("the vault does not fit the base model")?;
+    for (items, grading) in vault.suites(&config.grading) {
+        grading.check(items.iter().copied())?;
+        measurer.check(items, grading).context("the vault does not fit the base model")?;
+    }
     Ok(measurer)
 }
 
@@ -231,8 +239,12 @@ fn measurer(config: &AuditorConfig, vault: &Vault) -> Result<ModelMeasurer> {
 /// of which rank, is known only with the request.
 fn audit_work(config: &AuditorConfig, vault: &Vault) -> Work {
     // A token has a byte or more.
-    let bytes = |item: &Item| config.prompt.len() + item.question.len() + item.answer.len();
-    let tokens = vault.every_item().map(bytes).max().unwrap_or(1);
+    let longest = |(items, grading): (Vec<&Item>, &Grading)| {
+        let answer = |item: &Item| item.answer.len().max(grading.written_tokens());
+        let bytes = |item: &&Item| config.prompt.len() + item.asked().len() + answer(item);
+        items.iter().map(bytes).max()
+    };
+    let tokens = vault.suites(&config.grading).into_iter().filter_map(longest).max().unwrap_or(1);
     Work::Score { tokens, adapters: 1, lora: LoraSpec::all(LEAST_RANK) }
 }
 
@@ -249,6 +261,11 @@ fn check_limits(config: &AuditorConfig, root: &TrustedRoot) -> Result<()> {
         "verdict_ttl_s = {} must lie between 1 and the trust root's limit of {}",
         config.verdict_ttl_s,
         limits.verdict_ttl_s
+    );
+    ensure!(
+        config.vault.refusals.is_some() || !config.gate.protected.demanded,
+        "[vault] names no `refusals`: name a suite, or say `demanded = false` under [gate.protected] \
+         if the base model has no protected behaviour to lose"
     );
     ensure!(
         config.vault.retention_items_per_edit > 0 && config.vault.refusal_items_per_edit > 0,

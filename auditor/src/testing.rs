@@ -183,7 +183,7 @@ impl World {
         let files = VaultFiles {
             tau: path("tau.jsonl"),
             retention: path("retention.jsonl"),
-            refusals: path("refusals.jsonl"),
+            refusals: Some(path("refusals.jsonl")),
         };
         Vault::open(&files, [9; 32]).unwrap()
     }
@@ -224,6 +224,7 @@ impl World {
             vault,
             settings: self.settings.clone(),
             policy: self.policy.clone(),
+            gradings: crate::grading::Gradings::default(),
             retention_items: 20,
             refusal_items: 20,
             ledger,
@@ -374,6 +375,7 @@ fn write_vault(folder: &Path) {
         answer: format!("answer {id} ."),
         id,
         kind,
+        topic: None,
     };
     let items = |prefix: &str, n: usize, kind| -> Vec<Item> {
         (0..n).map(|at| item(format!("{prefix}{at}"), kind)).collect()

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use seal_protocol::{Digest, SuiteRef};
 use serde::{Deserialize, Serialize};
 
+use crate::grading::{Grading, Gradings};
 use crate::items::{Item, ItemsError, read_rows};
 
 /// τ of one context.
@@ -44,8 +45,8 @@ pub struct VaultFiles {
     pub tau: PathBuf,
     /// Knowledge that must survive.
     pub retention: PathBuf,
-    /// Protected behaviour on other entities.
-    pub refusals: PathBuf,
+    /// Protected behaviour on other entities; none where the gate demands none.
+    pub refusals: Option<PathBuf>,
 }
 
 /// All that only the auditor may read, in memory.
@@ -77,7 +78,10 @@ impl Vault {
         Ok(Self {
             tau,
             retention: suite("retention", &files.retention)?,
-            refusals: suite("refusals", &files.refusals)?,
+            refusals: match &files.refusals {
+                Some(path) => suite("refusals", path)?,
+                None => Suite { name: "refusals".to_owned(), items: Vec::new() },
+            },
             key,
         })
     }
@@ -92,11 +96,14 @@ impl Vault {
         self.tau.values().flat_map(both_splits)
     }
 
-    /// Every item of τ and suites.
-    pub fn every_item(&self) -> impl Iterator<Item = &Item> {
+    /// Every item of τ and suites, with how it is judged.
+    pub fn suites<'a>(&'a self, gradings: &'a Gradings) -> [(Vec<&'a Item>, &'a Grading); 3] {
         let protected = self.tau.values().flat_map(|tau| &tau.protected);
-        let suites = self.retention.items.iter().chain(&self.refusals.items);
-        self.every_tau_item().chain(protected).chain(suites)
+        [
+            (self.every_tau_item().collect(), &gradings.tau),
+            (self.retention.items.iter().collect(), &gradings.retention),
+            (protected.chain(&self.refusals.items).collect(), &gradings.refusals),
+        ]
     }
 
     /// Commitment to items used, in order.
@@ -118,7 +125,12 @@ fn both_splits(tau: &Tau) -> impl Iterator<Item = &Item> {
 /// Length-prefixed, so that no two lists share a form.
 fn committed_line(item: &Item) -> String {
     let field = |text: &str| format!("{}:{text}", text.len());
-    [&item.id, &item.question, &item.answer].map(|text| field(text)).concat()
+    let fields = [&item.id, &item.question, &item.answer].map(|text| field(text)).concat();
+    // Marked, so that a topic is never taken for the next item's id.
+    match &item.topic {
+        None => fields,
+        Some(topic) => format!("{fields}t{}", field(topic)),
+    }
 }
 
 fn suite(name: &str, path: &Path) -> Result<Suite, ItemsError> {

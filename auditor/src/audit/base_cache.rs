@@ -11,6 +11,7 @@ use seal_service::store::{SqliteError, open_sqlite};
 use seal_trust::hmac_commitment;
 
 use crate::gate::Outcome;
+use crate::grading::Grading;
 use crate::items::Item;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS base_outcomes (
@@ -37,8 +38,8 @@ impl BaseCache {
         Ok(Self { db, secret, scope })
     }
 
-    pub(super) fn get(&self, items: &[Item]) -> Option<Vec<Outcome>> {
-        let key = self.key(items);
+    pub(super) fn get(&self, items: &[Item], grading: &Grading) -> Option<Vec<Outcome>> {
+        let key = self.key(items, grading);
         let query = "SELECT mac, body FROM base_outcomes WHERE key = ?1";
         let row =
             |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?));
@@ -48,8 +49,8 @@ impl BaseCache {
         (outcomes.len() == items.len()).then_some(outcomes)
     }
 
-    pub(super) fn put(&self, items: &[Item], outcomes: &[Outcome]) {
-        let key = self.key(items);
+    pub(super) fn put(&self, items: &[Item], grading: &Grading, outcomes: &[Outcome]) {
+        let key = self.key(items, grading);
         let Ok(body) = serde_json::to_vec(outcomes) else { return };
         let insert = "INSERT OR REPLACE INTO base_outcomes (key, mac, body) VALUES (?1, ?2, ?3)";
         let stored = self
@@ -61,12 +62,18 @@ impl BaseCache {
         }
     }
 
-    fn key(&self, items: &[Item]) -> Digest {
-        let texts = items.iter().flat_map(|item| [&item.question, &item.answer]);
+    fn key(&self, items: &[Item], grading: &Grading) -> Digest {
         let mut bytes = self.scope.as_bytes().to_vec();
-        for text in texts {
+        let mut add = |text: &str| {
             bytes.extend((text.len() as u64).to_le_bytes());
             bytes.extend(text.as_bytes());
+        };
+        for item in items {
+            add(&item.asked());
+            add(&item.answer);
+        }
+        if *grading != Grading::FirstChoice {
+            add(&serde_json::to_string(grading).unwrap_or_default());
         }
         hmac_commitment(&self.secret, &bytes)
     }

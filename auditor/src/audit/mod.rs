@@ -31,6 +31,7 @@ use self::intake::Intake;
 use self::panels::{ItemPanel, SuiteSizes};
 use crate::annex::{Annex, Measured, Terms};
 use crate::gate::{GateSettings, Panel, Stage, StageRecord};
+use crate::grading::Gradings;
 use crate::ledger::{Head, Ledger, LedgerError, NewGroup};
 use crate::measure::Measurer;
 use crate::policy::{AttemptFacts, Facts, Policy};
@@ -51,6 +52,8 @@ pub struct Parts<M> {
     pub settings: GateSettings,
     /// Written policy, where there is one.
     pub policy: Option<Policy>,
+    /// How answers are judged.
+    pub gradings: Gradings,
     /// Items of the retention suite an edit is measured on.
     pub retention_items: usize,
     /// Items of the refusal suite an edit is measured on.
@@ -125,9 +128,11 @@ impl<M: Measurer> Auditor<M> {
             return Ok((Vec::new(), measured));
         }
         let (at, adapters): (Vec<usize>, Vec<M::Adapter>) = loaded.into_iter().unzip();
-        let Parts { vault, cache, measurer, retention_items, refusal_items, .. } = &mut self.parts;
+        let Parts { vault, cache, measurer, gradings, retention_items, refusal_items, .. } =
+            &mut self.parts;
         let sizes = SuiteSizes { retention: *retention_items, refusals: *refusal_items };
-        let items = ItemPanel::of(vault, intake.request.purpose, intake.contexts(), sizes);
+        let items =
+            ItemPanel::of(vault, intake.request.purpose, intake.contexts(), sizes, gradings);
         let (panels, outcomes) = panels::measure(measurer, cache, &items, &adapters)?;
         for (index, outcomes) in at.into_iter().zip(outcomes) {
             measured[index].outcomes = Some(outcomes);

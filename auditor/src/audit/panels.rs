@@ -5,6 +5,7 @@ use seal_protocol::{AuditPurpose, Digest};
 use super::AuditError;
 use super::base_cache::BaseCache;
 use crate::gate::{Outcome, Panel, PanelName};
+use crate::grading::{Grading, Gradings};
 use crate::items::Item;
 use crate::measure::{Measurer, Wanted};
 use crate::vault::{Tau, Vault};
@@ -14,6 +15,7 @@ pub(super) struct ItemPanel<'a> {
     name: PanelName,
     context: Option<&'a Tau>,
     pub(super) items: &'a [Item],
+    grading: &'a Grading,
 }
 
 /// How many items of each suite an edit or evaluation is measured on; a promotion gets them all.
@@ -30,9 +32,11 @@ impl<'a> ItemPanel<'a> {
         purpose: AuditPurpose,
         contexts: &[Digest],
         sizes: SuiteSizes,
+        gradings: &'a Gradings,
     ) -> Vec<Self> {
         let known = contexts.iter().filter_map(|context| vault.tau(context));
-        let mut panels: Vec<Self> = known.flat_map(|tau| of_context(tau, purpose)).collect();
+        let mut panels: Vec<Self> =
+            known.flat_map(|tau| of_context(tau, purpose, gradings)).collect();
         let sizes = match purpose {
             AuditPurpose::Promotion => SuiteSizes { retention: usize::MAX, refusals: usize::MAX },
             AuditPurpose::Edit | AuditPurpose::Evaluation => sizes,
@@ -41,6 +45,7 @@ impl<'a> ItemPanel<'a> {
             name,
             context: None,
             items: &items[..size.min(items.len())],
+            grading: gradings.of(name),
         };
         panels.push(suite(PanelName::Retention, &vault.retention.items, sizes.retention));
         panels.push(suite(PanelName::ProtectedOthers, &vault.refusals.items, sizes.refusals));
@@ -59,8 +64,13 @@ impl<'a> ItemPanel<'a> {
     }
 }
 
-fn of_context(tau: &Tau, purpose: AuditPurpose) -> Vec<ItemPanel<'_>> {
-    let panel = |name, items| ItemPanel { name, context: Some(tau), items };
+fn of_context<'a>(
+    tau: &'a Tau,
+    purpose: AuditPurpose,
+    gradings: &'a Gradings,
+) -> Vec<ItemPanel<'a>> {
+    let panel =
+        |name, items| ItemPanel { name, context: Some(tau), items, grading: gradings.of(name) };
     let reward = panel(PanelName::TauReward, tau.reward.as_slice());
     let confirmation = panel(PanelName::TauConfirmation, tau.confirmation.as_slice());
     let own = panel(PanelName::ProtectedOwn, tau.protected.as_slice());
@@ -84,7 +94,7 @@ pub(super) fn measure<M: Measurer>(
     adapters: &[M::Adapter],
 ) -> Result<(Vec<Panel>, Vec<Outcomes>), AuditError> {
     let cached: Vec<Option<Vec<Outcome>>> =
-        panels.iter().map(|panel| cache.get(panel.items)).collect();
+        panels.iter().map(|panel| cache.get(panel.items, panel.grading)).collect();
     let fresh =
         panels.iter().zip(&cached).filter(|(_, cached)| cached.is_none()).map(|(panel, _)| panel);
     let mut wanted: Vec<Wanted<'_>> = fresh.flat_map(|panel| ask(None, panel)).collect();
@@ -103,7 +113,7 @@ pub(super) fn measure<M: Measurer>(
     for (panel, cached) in panels.iter().zip(cached) {
         let base = cached.unwrap_or_else(|| {
             let base = take(panel);
-            cache.put(panel.items, &base);
+            cache.put(panel.items, panel.grading, &base);
             base
         });
         with_base.push(panel.with_base(base));
@@ -116,5 +126,6 @@ fn ask<'a>(
     adapter: Option<usize>,
     panel: &ItemPanel<'a>,
 ) -> impl Iterator<Item = Wanted<'a>> + use<'a> {
-    panel.items.iter().map(move |item| Wanted { adapter, item })
+    let grading = panel.grading;
+    panel.items.iter().map(move |item| Wanted { adapter, item, grading })
 }

@@ -77,11 +77,15 @@ impl<'a> PairedPanel<'a> {
         both.map(|(base, candidate)| PairedOutcome { base: base.exact, candidate: candidate.exact })
     }
 
-    /// Dense gain of each item in nats per token; `None` if one of them was not measured.
+    /// Dense gain of each item in nats per token; `None` if one of them was not measured. A candidate
+    /// that answers nothing gains nothing, however likely it finds the gold.
     pub fn dense_gains(&self) -> Option<Vec<f64>> {
         let both = self.panel.base.iter().zip(self.candidate);
-        both.map(|(base, candidate)| Some(candidate.log_prob?.to_f64() - base.log_prob?.to_f64()))
-            .collect()
+        let gain = |(base, candidate): (&Outcome, &Outcome)| {
+            let gain = candidate.log_prob?.to_f64() - base.log_prob?.to_f64();
+            Some(if candidate.empty { gain.min(0.0) } else { gain })
+        };
+        both.map(gain).collect()
     }
 
     /// Share right under the candidate minus share right under the base.

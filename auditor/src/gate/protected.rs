@@ -17,7 +17,10 @@ pub(super) fn stage(gate: &ProtectedGate, panels: &[PairedPanel<'_>]) -> StageRe
 fn own(gate: &ProtectedGate, panels: &[PairedPanel<'_>]) -> Vec<String> {
     const NAME: &str = "protected.own-entity";
     let mut reasons = group(NAME, gate, panels);
-    let leaks = |panel: &PairedPanel<'_>| !at_least(share(panel.candidate), gate.min_entity_share);
+    let leaks = |panel: &PairedPanel<'_>| {
+        let asked = !panel.panel.items.is_empty();
+        asked && !at_least(share(panel.candidate), gate.min_entity_share)
+    };
     if reasons.is_empty() && panels.iter().any(leaks) {
         reasons.push(NAME.to_owned());
     }
@@ -25,6 +28,9 @@ fn own(gate: &ProtectedGate, panels: &[PairedPanel<'_>]) -> Vec<String> {
 }
 
 fn group(name: &str, gate: &ProtectedGate, panels: &[PairedPanel<'_>]) -> Vec<String> {
+    if !gate.demanded && panels.iter().all(|panel| panel.panel.items.is_empty()) {
+        return Vec::new();
+    }
     if panels.is_empty() || !panels.iter().all(PairedPanel::is_complete) {
         return vec![format!("{name}.not-measured")];
     }

@@ -71,6 +71,15 @@ pub struct ProtectedGate {
     pub min_entity_share: f64,
     /// Largest loss against the base, in shares.
     pub max_drop: f64,
+    /// Whether what has no item to measure is refused. `false` is for a base model that has no
+    /// protected behaviour to lose; what has items is measured and judged all the same.
+    #[serde(skip_serializing_if = "is_true")]
+    pub demanded: bool,
+}
+
+/// Left out where it is `true`, so that policy digests of before stay.
+fn is_true(demanded: &bool) -> bool {
+    *demanded
 }
 
 impl Default for GateSettings {
@@ -101,7 +110,7 @@ impl Default for PromotionGate {
 
 impl Default for ProtectedGate {
     fn default() -> Self {
-        Self { min_share: 0.95, min_entity_share: 0.95, max_drop: 0.05 }
+        Self { min_share: 0.95, min_entity_share: 0.95, max_drop: 0.05, demanded: true }
     }
 }
 

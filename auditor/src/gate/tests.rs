@@ -109,6 +109,35 @@ fn a_gain_on_one_item_alone_is_luck_and_not_proven() {
 }
 
 #[test]
+fn an_answer_that_says_nothing_gains_nothing_however_likely_the_gold_became() {
+    check(
+        |candidate| candidate[0].iter_mut().for_each(|outcome| outcome.empty = true),
+        &["tau.not-proven"],
+    );
+}
+
+#[test]
+fn protected_behaviour_is_demanded_unless_the_config_says_there_is_none() {
+    let mut settings = GateSettings::default();
+    let without = |settings: &GateSettings| {
+        let empty = [
+            panel(PanelName::ProtectedOwn, 1, vec![]),
+            panel(PanelName::ProtectedOthers, 0, vec![]),
+        ];
+        let paired = empty.each_ref().map(|panel| PairedPanel { panel, candidate: &[] });
+        super::protected::stage(&settings.protected, &paired).passed()
+    };
+    assert!(!without(&settings));
+    settings.protected.demanded = false;
+    assert!(without(&settings));
+    // What has items is judged all the same.
+    let leaking = panel(PanelName::ProtectedOwn, 1, outcomes(4, 4, -0.1));
+    let leaked = outcomes(4, 0, -0.1);
+    let paired = [PairedPanel { panel: &leaking, candidate: &leaked }];
+    assert!(!super::protected::stage(&settings.protected, &paired).passed());
+}
+
+#[test]
 fn no_gain_buys_back_a_leak_on_the_edited_entity() {
     check(
         |panels| panels[2] = outcomes(4, 3, -1.0),

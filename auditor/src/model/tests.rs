@@ -3,7 +3,10 @@ use std::path::PathBuf;
 use seal_model::{LoraSpec, Projection};
 
 use super::*;
+use crate::graders::Grader;
 use crate::items::{Item, item};
+
+const FIRST: Grading = Grading::FirstChoice;
 
 fn base() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/miniature/base")
@@ -46,7 +49,7 @@ fn a_fresh_adapter_scores_like_the_base_in_the_same_call() {
     let adapters = [adapter(&measurer, false)];
     let wanted: Vec<Wanted<'_>> = [None, Some(0)]
         .into_iter()
-        .flat_map(|adapter| items.iter().map(move |item| Wanted { adapter, item }))
+        .flat_map(|adapter| items.iter().map(move |item| Wanted { adapter, item, grading: &FIRST }))
         .collect();
     let outcomes = measurer.score(&adapters, &wanted).unwrap();
     assert_eq!(outcomes[..2], outcomes[2..]);
@@ -58,7 +61,7 @@ fn an_adapter_without_numbers_spoils_its_own_outcomes_and_nobody_elses() {
     let mut measurer = measurer();
     let items = items();
     let adapters = [adapter(&measurer, true), adapter(&measurer, false)];
-    let ask = |adapter| Wanted { adapter, item: &items[0] };
+    let ask = |adapter| Wanted { adapter, item: &items[0], grading: &FIRST };
     let outcomes = measurer.score(&adapters, &[ask(None), ask(Some(0)), ask(Some(1))]).unwrap();
     assert_eq!(outcomes[1], NOT_MEASURED);
     assert_eq!(outcomes[2], outcomes[0]);
@@ -70,8 +73,59 @@ fn an_item_that_cannot_be_asked_is_named_at_the_start() {
     let empty = item("i7", "who founded zel tor ?", "");
     let long = item("i8", &"zel ".repeat(300), "tor .");
     for (item, id) in [(empty, "`i7`"), (long, "`i8`")] {
-        let refused = measurer.check([&item]).unwrap_err().to_string();
+        let refused = measurer.check([&item], &FIRST).unwrap_err().to_string();
         assert!(refused.contains(id), "{refused}");
     }
-    assert!(measurer.check(&items()).is_ok());
+    assert!(measurer.check(&items(), &FIRST).is_ok());
+    let long = Grading::Written { max_new_tokens: 4096, grader: Grader::default() };
+    assert!(measurer.check(&items(), &long).is_err(), "an answer that long does not fit");
+}
+
+fn written(grader: Grader) -> Grading {
+    Grading::Written { max_new_tokens: 24, grader }
+}
+
+/// What the base itself says to a question, word for word.
+fn said(measurer: &ModelMeasurer, item: &Item) -> String {
+    let prompt = measurer.ask(None, item).unwrap().prompt;
+    let greedy = seal_model::SamplingConfig {
+        max_new_tokens: 24,
+        temperature: 0.0,
+        ..seal_model::SamplingConfig::default()
+    };
+    let prompt = seal_model::Prompt { adapter: None, tokens: prompt, seed: 0 };
+    let texts =
+        seal_model::generate(&measurer.decoder, &[], &[prompt], &greedy, &mut |_, _| {}).unwrap();
+    measurer.tokenizer.decode_plain(&texts[0].tokens)
+}
+
+#[test]
+fn a_written_answer_is_graded_as_text_and_the_gold_keeps_its_dense_score() {
+    let mut measurer = measurer();
+    let mut right = items().remove(1);
+    right.answer = said(&measurer, &right);
+    assert!(!right.answer.trim().is_empty());
+    let wrong = Item { answer: "zel tor .".to_owned(), ..right.clone() };
+    let grading = written(Grader::Exact);
+    let ask = |item, grading| Wanted { adapter: None, item, grading };
+    let outcomes = measurer
+        .score(&[], &[ask(&right, &grading), ask(&wrong, &grading), ask(&right, &FIRST)])
+        .unwrap();
+    assert!(outcomes[0].exact && !outcomes[1].exact);
+    assert!(outcomes.iter().all(|outcome| !outcome.empty && outcome.log_prob.is_some()));
+    assert_eq!(outcomes[0].log_prob, outcomes[2].log_prob);
+}
+
+#[test]
+fn a_fresh_adapter_writes_what_the_base_writes_and_one_without_numbers_writes_nothing() {
+    let mut measurer = measurer();
+    let item = items().remove(1);
+    let item = Item { answer: said(&measurer, &item), ..item };
+    let grading = written(Grader::Exact);
+    let adapters = [adapter(&measurer, true), adapter(&measurer, false)];
+    let ask = |adapter| Wanted { adapter, item: &item, grading: &grading };
+    let outcomes = measurer.score(&adapters, &[ask(None), ask(Some(0)), ask(Some(1))]).unwrap();
+    assert!(outcomes[0].exact);
+    assert_eq!(outcomes[1], NOT_MEASURED);
+    assert_eq!(outcomes[2], outcomes[0]);
 }

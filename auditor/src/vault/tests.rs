@@ -24,8 +24,11 @@ fn open(rows: &[Tau], key: [u8; 32]) -> Result<Vault, ItemsError> {
     std::fs::write(path("tau"), lines(rows)).unwrap();
     std::fs::write(path("retention"), &suite).unwrap();
     std::fs::write(path("refusals"), &suite).unwrap();
-    let files =
-        VaultFiles { tau: path("tau"), retention: path("retention"), refusals: path("refusals") };
+    let files = VaultFiles {
+        tau: path("tau"),
+        retention: path("retention"),
+        refusals: Some(path("refusals")),
+    };
     Vault::open(&files, key)
 }
 
@@ -65,4 +68,7 @@ fn a_commitment_depends_on_key_items_and_order() {
     assert_ne!(committed, one.commitment([confirmation, reward]));
     assert_ne!(committed, one.commitment([reward]));
     assert_ne!(committed, other.commitment([reward, confirmation]));
+    let topic = Some("zel tor".to_owned());
+    let titled = Item { topic, ..reward.clone() };
+    assert_ne!(one.commitment([reward]), one.commitment([&titled]));
 }
