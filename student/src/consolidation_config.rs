@@ -98,6 +98,7 @@ impl ConsolidationConfig {
             init_lora_weights: self.init_lora_weights,
             learning_rate: self.learning_rate,
             steps: steps.min(self.max_steps),
+            num_train_epochs: None,
             adam_betas: self.adam_betas,
             adam_epsilon: self.adam_epsilon,
             weight_decay: self.weight_decay,

@@ -70,9 +70,13 @@ impl DirectiveLimits {
             resolved.learning_rate = self.within("learning_rate", asked, self.learning_rate)?;
         }
         if let Some(epochs) = directives.epochs {
-            // An inner update is full-batch: one step is one pass.
             let asked = f64::from(epochs);
-            resolved.steps = self.within("epochs", asked, self.epochs.map(f64::from))? as usize;
+            let epochs = self.within("epochs", asked, self.epochs.map(f64::from))? as usize;
+            match &mut resolved.num_train_epochs {
+                Some(passes) => *passes = epochs,
+                // Without them an inner update is full-batch: one step is one pass.
+                None => resolved.steps = epochs,
+            }
         }
         if let Some(rank) = directives.lora_rank {
             let asked = f64::from(rank);
@@ -129,6 +133,13 @@ mod tests {
         let limits = limits(BeyondLimit::Refuse);
         let resolved = limits.resolve(&recipe(), &Directives::default());
         assert_eq!(resolved, Ok(recipe()));
+    }
+
+    #[test]
+    fn passes_stay_passes_where_the_recipe_counts_them() {
+        let passes = UpdateRecipe { steps: 0, num_train_epochs: Some(3), ..recipe() };
+        let resolved = limits(BeyondLimit::Clamp).resolve(&passes, &greedy()).unwrap();
+        assert_eq!((resolved.steps, resolved.num_train_epochs), (0, Some(20)));
     }
 
     #[test]

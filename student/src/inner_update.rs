@@ -104,6 +104,7 @@ impl Student {
             Ok(sequences) => recipe.mix(sequences, replay),
             Err(refusal) => return Ok(Err(refusal.to_string())),
         };
+        let recipe = recipe.sized(sequences.len());
         Ok(Ok(Task {
             contexts: vec![edit.edit.context_digest],
             edits: vec![edit.digest],

@@ -8,7 +8,7 @@
 use seal_model::lora::target_modules;
 use seal_model::{LoraInit, LoraSpec, Projection};
 use seal_protocol::Digest;
-use seal_training::{InnerRecipe, OptimRecipe, Schedule, TrainSequence};
+use seal_training::{InnerRecipe, OptimRecipe, Schedule, TrainError, TrainSequence};
 use seal_trust::{CanonicalError, digest_of};
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +36,13 @@ pub struct UpdateRecipe {
     pub init_lora_weights: LoraInit,
     /// Peak learning rate of AdamW.
     pub learning_rate: f64,
-    /// Optimizer steps.
+    /// Optimizer steps; left out where `num_train_epochs` says.
+    #[serde(default)]
     pub steps: usize,
+    /// Passes over the sequences in place of `steps`. Edits of different length then train for
+    /// different numbers of steps, and only those of equal length side by side.
+    #[serde(default)]
+    pub num_train_epochs: Option<usize>,
     /// AdamW's β₁ and β₂.
     pub adam_betas: [f64; 2],
     /// AdamW's ε.
@@ -175,6 +180,28 @@ impl UpdateRecipe {
         }
     }
 
+    /// The recipe for so many sequences: passes become steps. Its digest is that of the same recipe with
+    /// these steps.
+    pub(crate) fn sized(mut self, sequences: usize) -> Self {
+        if let Some(epochs) = self.num_train_epochs.take() {
+            let per_step = self.sequences_per_step.unwrap_or(sequences).max(1);
+            self.steps = epochs.saturating_mul(sequences.div_ceil(per_step));
+        }
+        self
+    }
+
+    /// Refuses a recipe that no update could have, whatever its edit.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
+        if self.num_train_epochs.is_some() && self.steps > 0 {
+            let problem = "leave it out where `num_train_epochs` says how long to train";
+            return Err(TrainError::Recipe { field: "steps", problem });
+        }
+        self.clone().sized(1).engine().check()
+    }
+
     /// The sequences of an edit as often as the recipe wants them, then the replay lines.
     pub(crate) fn mix(
         &self,
@@ -242,6 +269,7 @@ pub(crate) mod tests {
             init_lora_weights: LoraInit::Gaussian,
             learning_rate: 5e-3,
             steps: 3,
+            num_train_epochs: None,
             adam_betas: [0.9, 0.99],
             adam_epsilon: 1e-8,
             weight_decay: 0.0,
@@ -310,10 +338,31 @@ pub(crate) mod tests {
 
     #[test]
     fn a_recipe_that_no_run_can_have_is_refused() {
-        assert!(recipe().engine().check().is_ok());
+        assert!(recipe().check().is_ok());
         let endless = UpdateRecipe { learning_rate: f64::INFINITY, ..recipe() };
-        assert!(endless.engine().check().is_err());
+        assert!(endless.check().is_err());
         let idle = UpdateRecipe { steps: 0, ..recipe() };
-        assert!(idle.engine().check().is_err());
+        assert!(idle.check().is_err());
+        let both = UpdateRecipe { num_train_epochs: Some(10), ..recipe() };
+        assert!(both.check().unwrap_err().to_string().contains("num_train_epochs"));
+        let never = UpdateRecipe { steps: 0, num_train_epochs: Some(0), ..recipe() };
+        assert!(never.check().is_err());
+    }
+
+    #[test]
+    fn passes_become_steps_that_grow_with_the_sequences() {
+        let steps = |per_step, sequences| {
+            let recipe = UpdateRecipe {
+                steps: 0,
+                num_train_epochs: Some(10),
+                sequences_per_step: per_step,
+                ..recipe()
+            };
+            assert!(recipe.check().is_ok());
+            recipe.sized(sequences).steps
+        };
+        assert_eq!([steps(Some(1), 9), steps(Some(4), 9), steps(None, 9)], [90, 30, 10]);
+        let sized = UpdateRecipe { steps: 0, num_train_epochs: Some(1), ..recipe() }.sized(9);
+        assert_eq!(sized, UpdateRecipe { steps: 1, ..recipe() });
     }
 }

@@ -88,7 +88,7 @@ impl Student {
     ) -> Result<Self, StudentError> {
         // A recipe that no run can have would fail every job; it fails the start instead.
         let recipe = |section| move |source| StudentError::Recipe { section, source };
-        config.inner_update.engine().check().map_err(recipe("inner_update"))?;
+        config.inner_update.check().map_err(recipe("inner_update"))?;
         let consolidation = config.consolidation.recipe(ONE_EDIT).engine();
         consolidation.check().map_err(recipe("consolidation"))?;
         let state_folder = &config.state;
