@@ -1,4 +1,4 @@
-//! `seal check` as a user runs it: figures, exit codes, refusals by line.
+//! `seal check` and `seal import` as a user runs them: figures, exit codes, refusals by line.
 
 #![allow(clippy::unwrap_used)]
 
@@ -171,4 +171,29 @@ fn a_bad_line_is_refused_with_file_and_line() {
     assert!(
         said(&seal(&["check", "sequences", path.to_str().unwrap()])).contains("bytes.jsonl:1: ")
     );
+}
+
+#[test]
+fn an_import_splits_real_passages_and_says_what_it_left_out() {
+    let Some(file) = recorded("squad_train_100.jsonl") else { return };
+    let folder = Folder::new();
+    let run = folder.0.path().join("run");
+    let arguments = ["import", "jsonl", &file, "--into", run.to_str().unwrap(), "--json"];
+    let output = seal(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let report = report(&output);
+    let questions = ["reward_questions", "confirmation_questions"];
+    let questions: u64 = questions.iter().map(|field| report[*field].as_u64().unwrap()).sum();
+    let left_out = report["left_out"].as_array().unwrap().len() as u64;
+    assert_eq!(report["contexts"].as_u64().unwrap(), 100 - left_out_passages(&report));
+    assert!(questions <= 468 && questions + left_out * 8 >= 468, "{report}");
+    let contexts = std::fs::read_to_string(run.join("teacher/contexts.jsonl")).unwrap();
+    assert!(!contexts.contains("\"question"));
+    let again = seal(&arguments);
+    assert!(said(&again).contains("--replace"), "{}", said(&again));
+}
+
+fn left_out_passages(report: &Value) -> u64 {
+    let places = report["left_out"].as_array().unwrap().iter();
+    places.filter(|left| !left["place"].as_str().unwrap().starts_with("question")).count() as u64
 }

@@ -61,6 +61,9 @@ pub(crate) enum Command {
     Model(Model),
     /// How fast this machine trains and asks candidates; with --peer, beside PyTorch and PEFT.
     Bench(Bench),
+    /// Split text with questions into contexts for the teacher and tau for the auditor.
+    #[command(subcommand)]
+    Import(Import),
     /// Compare the selection rule, the sequence builder or the graders with recorded data.
     #[command(subcommand)]
     Check(Check),
@@ -118,6 +121,12 @@ pub(crate) struct Size {
 pub(crate) struct Init {
     /// Folder to make; it must not exist.
     pub(crate) folder: PathBuf,
+    /// Take the configs from this folder instead of the miniature's; data come by `seal import`.
+    #[arg(long, value_name = "FOLDER", requires = "base_model")]
+    pub(crate) from: Option<PathBuf>,
+    /// The base model's folder, in the format of Hugging Face; it is copied.
+    #[arg(long, value_name = "FOLDER", requires = "from")]
+    pub(crate) base_model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) size: Size,
 }
@@ -288,6 +297,65 @@ pub(crate) struct Bench {
     /// Small blocks, for a first look.
     #[arg(long)]
     pub(crate) quick: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Import {
+    /// SQuAD 1.1 or 2.0, as published.
+    Squad {
+        /// One file or several.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        into: Destination,
+    },
+    /// JSON Lines of passages: `title`, `context`, `questions` of `question` and `answer`; perhaps `id`, `round`.
+    Jsonl {
+        /// One file or several.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        into: Destination,
+    },
+    /// A folder of text and Markdown files.
+    Folder {
+        /// The folder; everything below it is read.
+        folder: PathBuf,
+        /// JSON Lines of questions: `file`, `question`, `answer`.
+        #[arg(long, value_name = "FILE")]
+        questions: PathBuf,
+        #[command(flatten)]
+        into: Destination,
+    },
+}
+
+/// Where an import goes and how it is shared out.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Destination {
+    /// A run folder, or a new one; the files of each role go into its own subfolder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) into: PathBuf,
+    /// Replace an earlier import.
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Fixes who gets what.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Share of each passage's questions that prove a gain and never drive the reward.
+    #[arg(long, default_value_t = 0.4, value_name = "SHARE")]
+    pub(crate) confirmation: f64,
+    /// Rounds that learn; the passages are shared out evenly.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Passages that are measured and never learned from; default: one in five.
+    #[arg(long)]
+    pub(crate) held_out: Option<usize>,
+    /// Passages that nobody sees, whose questions become the retention suite.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) retention: usize,
+    /// Longest passage that is taken over.
+    #[arg(long, default_value_t = 8000, value_name = "CHARACTERS")]
+    pub(crate) longest_passage: usize,
 }
 
 #[derive(Subcommand, Debug)]

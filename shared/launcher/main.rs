@@ -12,6 +12,7 @@ mod commands;
 mod evidence;
 mod exit;
 mod figures;
+mod import;
 mod progress;
 mod report;
 mod run_dir;

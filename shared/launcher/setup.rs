@@ -40,8 +40,18 @@ const REPLAY_LINES: usize = 3000;
 /// The best plan that needs no learning, as the control arm forces it.
 const FIXED_PLAN: [&str; 2] = ["plan_mixed", "size_12"];
 
-/// Makes the folder.
+/// Makes the folder of the miniature.
 pub(crate) fn make(folder: &Path, size: &Size) -> Result<RunDir> {
+    make_with(folder, |run| fill(run, size))
+}
+
+/// Makes a folder with the configs of another one and a base model; passages and questions are still
+/// to be imported.
+pub(crate) fn make_from(folder: &Path, configs: &Path, base_model: &Path) -> Result<RunDir> {
+    make_with(folder, |run| fill_from(run, configs, base_model))
+}
+
+fn make_with(folder: &Path, fill: impl FnOnce(&RunDir) -> Result<()>) -> Result<RunDir> {
     if folder.exists() {
         bail!("`{}` exists already; choose another folder or remove it", folder.display());
     }
@@ -53,7 +63,7 @@ pub(crate) fn make(folder: &Path, size: &Size) -> Result<RunDir> {
     let name = folder.file_name().context("a run folder needs a name")?.to_string_lossy();
     let partial = folder.with_file_name(format!(".{name}.partial"));
     let _ = fs::remove_dir_all(&partial);
-    let filled = fill(&RunDir::at(partial.clone()), size)
+    let filled = fill(&RunDir::at(partial.clone()))
         .and_then(|()| fs::rename(&partial, folder).context("cannot finish the run folder"));
     if let Err(error) = filled {
         let _ = fs::remove_dir_all(&partial);
@@ -63,16 +73,57 @@ pub(crate) fn make(folder: &Path, size: &Size) -> Result<RunDir> {
 }
 
 fn fill(run: &RunDir, size: &Size) -> Result<()> {
+    make_folders(run)?;
+    let root_digest = make_trust(run)?;
+    seal_miniature::base::write_base(&run.path("base"))?;
+    write_data(run, size)?;
+    write_configs(run, size, &root_digest)
+}
+
+/// Files of `configs` keep their words; the trust root's digest is put in.
+fn fill_from(run: &RunDir, configs: &Path, base_model: &Path) -> Result<()> {
+    let read = |name: &str| {
+        let path = configs.join(name);
+        fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))
+    };
+    let (settings, rules) = (read("run.toml")?, read("rules.toml")?);
+    let roles = [Role::Teacher, Role::Student, Role::Auditor];
+    let texts = roles.map(|role| read(&format!("{role}.toml")));
+    make_folders(run)?;
+    let root_digest = make_trust(run)?;
+    copy_files(base_model, &run.path("base"))?;
+    fs::write(run.path("run.toml"), settings)?;
+    fs::write(run.path("auditor/rules.toml"), rules)?;
+    for (role, text) in roles.into_iter().zip(texts) {
+        let mut config: DocumentMut = text?.parse()?;
+        config["trust_root_sha256"] = value(root_digest.as_str());
+        fs::write(run.config_file(role), config.to_string())?;
+    }
+    Ok(())
+}
+
+/// The files of a model folder, none of its subfolders.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    let unreadable = || format!("cannot read the model folder `{}`", from.display());
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(unreadable)? {
+        let path = entry.with_context(unreadable)?.path();
+        if let Some(name) = path.file_name().filter(|_| path.is_file()) {
+            fs::copy(&path, to.join(name))
+                .with_context(|| format!("cannot copy `{}`", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn make_folders(run: &RunDir) -> Result<()> {
     for folder in ["", "keys", "sockets", "teacher", "student", "auditor", "conductor"] {
         private_folder(&run.path(folder))?;
     }
     for folder in ["trust", "logs"] {
         fs::create_dir_all(run.path(folder))?;
     }
-    let root_digest = make_trust(run)?;
-    seal_miniature::base::write_base(&run.path("base"))?;
-    write_data(run, size)?;
-    write_configs(run, size, &root_digest)
+    Ok(())
 }
 
 fn private_folder(path: &PathBuf) -> Result<()> {

@@ -8,6 +8,7 @@ mod doctor;
 mod examine;
 mod experiment;
 mod fetch;
+mod import;
 mod miniature;
 mod run;
 mod serving;
@@ -42,6 +43,7 @@ pub(crate) async fn run(global: Global, command: Command) -> Result<Option<Ended
         Command::Doctor(_) => doctor::doctor(&global),
         Command::Model(Model::Fetch(args)) => fetch::fetch(&global, &args).await,
         Command::Bench(args) => bench::bench(&global, &args),
+        Command::Import(args) => import::import(&global, &args),
         Command::Check(args) => check::check(&global, &args).await,
         Command::Experiment(args) => experiment::run(&global, &args).await,
         Command::Miniature(Miniature::Pretrain { out }) => miniature::again(&global, &out),

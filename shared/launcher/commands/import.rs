@@ -1,0 +1,118 @@
+//! `seal import`: text with questions in, contexts and τ out.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use serde::Serialize;
+
+use super::{hint, print_json};
+use crate::cli::{Destination, Global, Import};
+use crate::exit::{Ended, Failure, OrEnd};
+use crate::import::{LeftOut, Parts, Shares, part, read_folder, read_jsonl, read_squad, write};
+use crate::text::{printable, table};
+
+/// Passages held out where nobody says how many: one in so many.
+const HELD_OUT_ONE_IN: usize = 5;
+/// Left-out things that are printed; the record has them all.
+const SHOWN: usize = 20;
+
+/// What was written.
+#[derive(Serialize)]
+struct Report<'a> {
+    contexts: usize,
+    reward_questions: usize,
+    confirmation_questions: usize,
+    retention_questions: usize,
+    left_out: &'a [LeftOut],
+    files: Vec<PathBuf>,
+}
+
+pub(crate) fn import(global: &Global, import: &Import) -> Result<Option<Ended>, Failure> {
+    let (source, into) = match import {
+        Import::Squad { files, into } => (read_squad(files), into),
+        Import::Jsonl { files, into } => (read_jsonl(files), into),
+        Import::Folder { folder, questions, into } => (read_folder(folder, questions), into),
+    };
+    let source = source.or_end(Ended::BadConfig)?;
+    let shares = shares(into, source.passages.len())?;
+    let sources = source.files.clone();
+    let parts = part(source, &shares);
+    if parts.contexts.is_empty() {
+        let what = "no passage with at least two questions is left; nothing was written";
+        show(global, &parts.left_out);
+        return Err(Failure { ended: Ended::BadConfig, error: anyhow!(what) });
+    }
+    let files = write(&into.into, &parts, &sources, &shares, into.replace)?;
+    report(global, &parts, files)?;
+    Ok(None)
+}
+
+fn shares(into: &Destination, passages: usize) -> Result<Shares, Failure> {
+    if !(0.0..1.0).contains(&into.confirmation) {
+        let what =
+            format!("--confirmation {} must lie from 0 up to, not including, 1", into.confirmation);
+        return Err(Failure { ended: Ended::BadConfig, error: anyhow!(what) });
+    }
+    Ok(Shares {
+        seed: into.seed,
+        confirmation: into.confirmation,
+        rounds: into.rounds,
+        held_out: into.held_out.unwrap_or(passages / HELD_OUT_ONE_IN),
+        retention: into.retention,
+        longest_passage_chars: into.longest_passage,
+    })
+}
+
+fn report(global: &Global, parts: &Parts, files: Vec<PathBuf>) -> anyhow::Result<()> {
+    let count = |pick: fn(&seal_auditor::vault::Tau) -> usize| parts.tau.iter().map(pick).sum();
+    let report = Report {
+        contexts: parts.contexts.len(),
+        reward_questions: count(|tau| tau.reward.len()),
+        confirmation_questions: count(|tau| tau.confirmation.len()),
+        retention_questions: parts.retention.len(),
+        left_out: &parts.left_out,
+        files,
+    };
+    if global.json {
+        return print_json(&report);
+    }
+    let row = |name: &str, count: usize| vec![name.to_owned(), count.to_string()];
+    let rows = [
+        row("contexts, for the teacher", report.contexts),
+        row("questions that drive the reward, for the auditor", report.reward_questions),
+        row("questions that prove a gain, for the auditor", report.confirmation_questions),
+        row("questions of the retention suite, for the auditor", report.retention_questions),
+        row("left out", report.left_out.len()),
+    ];
+    out!("{}", table(&rows));
+    show(global, report.left_out);
+    for file in &report.files {
+        out!("{}", file.display());
+    }
+    hint(global, "name these files in teacher.toml and auditor.toml of the run");
+    Ok(())
+}
+
+/// Why what was left out, with the first places of each reason.
+fn show(global: &Global, left_out: &[LeftOut]) {
+    if global.json || global.quiet {
+        return;
+    }
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for left in left_out {
+        reasons.entry(&left.reason).or_default().push(&left.place);
+    }
+    for (reason, places) in reasons.iter().take(SHOWN) {
+        let first = places.iter().take(3).map(|place| printable(place));
+        let first = first.collect::<Vec<_>>().join(", ");
+        let more = if places.len() > 3 { ", …" } else { "" };
+        eprintln!("left out: {} × {} ({first}{more})", places.len(), printable(reason));
+    }
+    if reasons.len() > SHOWN {
+        eprintln!(
+            "left out: {} further reasons; auditor/import.json has them all",
+            reasons.len() - SHOWN
+        );
+    }
+}
