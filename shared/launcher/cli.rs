@@ -392,6 +392,28 @@ pub(crate) enum Miniature {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Train a small model that reads any text byte by byte, on passages of the kind it is to learn.
+    Bytes {
+        /// JSON Lines of passages with questions, as `seal import jsonl` reads them. None of them should
+        /// be in the run that the model is for.
+        #[arg(required = true)]
+        passages: Vec<PathBuf>,
+        /// Where the model folder goes.
+        #[arg(long)]
+        out: PathBuf,
+        /// How a question is asked; `{question}` stands for it under its topic.
+        #[arg(
+            long,
+            default_value = "Give a short, direct answer.\nQuestion: {question}\nAnswer:\n"
+        )]
+        prompt: String,
+        /// Optimizer steps.
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
+        steps: u64,
+        /// Fixes the weights.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Write the embedded model folder, for transformers, PEFT and others.
     Export {
         /// Where the model folder goes.

@@ -1,18 +1,20 @@
 //! `seal miniature`: the embedded base model, written out or trained again from nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use seal_miniature::architecture::{config_json, generation_config_json, tokenizer_config_json};
 use seal_miniature::base;
+use seal_miniature::bytes::{BytesRecipe, pretrain_bytes};
 use seal_miniature::pretrain::{Progress, pretrain};
 use seal_miniature::vocabulary::tokenizer_json;
 use seal_model::Decoder;
 
 use super::hint;
 use crate::cli::Global;
-use crate::exit::{Ended, Failure};
+use crate::exit::{Ended, Failure, OrEnd};
+use crate::import::{self, Passage};
 use crate::text::duration;
 
 /// Steps between two lines of progress.
@@ -58,6 +60,50 @@ pub(crate) fn again(global: &Global, out: &Path) -> Result<Option<Ended>, Failur
     }
     hint(global, "these are the embedded weights, bit for bit");
     Ok(None)
+}
+
+/// Trains a byte-level model on passages, and on their questions as an auditor asks them.
+pub(crate) fn bytes(
+    global: &Global,
+    passages: &[PathBuf],
+    prompt: &str,
+    recipe: &BytesRecipe,
+    out: &Path,
+) -> Result<Option<Ended>, Failure> {
+    let source = import::read_jsonl(passages).or_end(Ended::BadConfig)?;
+    let texts: Vec<String> =
+        source.passages.iter().flat_map(|passage| texts(passage, prompt)).collect();
+    if texts.is_empty() {
+        let error = anyhow!("there is no passage to learn from; name a file that holds some");
+        return Err(Failure { ended: Ended::BadConfig, error });
+    }
+    let begun = Instant::now();
+    let mut tell = |step: u64, loss: f64| {
+        if !global.quiet && step.is_multiple_of(TOLD_EVERY) {
+            let left = begun.elapsed().as_secs() * (recipe.steps - step) / step;
+            eprintln!(
+                "step {step} of {}, loss {loss:.3} nats, {} left",
+                recipe.steps,
+                duration(left)
+            );
+        }
+    };
+    let decoder = pretrain_bytes(recipe, &texts, &mut tell).map_err(anyhow::Error::from)?;
+    seal_miniature::bytes::write(&decoder, out)
+        .with_context(|| format!("cannot write the model folder `{}`", out.display()))?;
+    out!("{}", out.display());
+    hint(global, "seal init RUN --from CONFIGS --base-model FOLDER");
+    Ok(None)
+}
+
+/// The passage under its title, and each question with its answer.
+fn texts(passage: &Passage, prompt: &str) -> Vec<String> {
+    let titled = format!("{}\n{}", passage.title, passage.text);
+    let asked = passage.questions.iter().map(|question| {
+        let asked = format!("Topic: {}\n{}", passage.title, question.question);
+        format!("{}{}", prompt.replace("{question}", &asked), question.answer)
+    });
+    std::iter::once(titled).chain(asked).collect()
 }
 
 fn write_model(out: &Path, decoder: &Decoder) -> Result<()> {

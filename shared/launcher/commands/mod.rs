@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::CommandFactory;
+use seal_miniature::bytes::BytesRecipe;
 
 use crate::cli::{Cli, Command, Doctor, Global, Miniature, Model};
 use crate::exit::{Ended, Failure};
@@ -47,6 +48,10 @@ pub(crate) async fn run(global: Global, command: Command) -> Result<Option<Ended
         Command::Check(args) => check::check(&global, &args).await,
         Command::Experiment(args) => experiment::run(&global, &args).await,
         Command::Miniature(Miniature::Pretrain { out }) => miniature::again(&global, &out),
+        Command::Miniature(Miniature::Bytes { passages, out, prompt, steps, seed }) => {
+            let recipe = BytesRecipe { steps, seed, ..BytesRecipe::default() };
+            miniature::bytes(&global, &passages, &prompt, &recipe, &out)
+        }
         Command::Miniature(Miniature::Export { out }) => miniature::export(&global, &out),
         Command::Teacher(_)
         | Command::Student(_)

@@ -87,11 +87,18 @@ pub fn tokenizer_config_json() -> String {
 /// # Errors
 /// A device without the memory.
 pub fn fresh_decoder(seed: u64) -> Result<Decoder, ModelError> {
-    let config = config();
-    let decoder = Decoder::init(&config, seed, &Device::Cpu)?;
+    fresh_weights(&config(), seed)
+}
+
+/// The same for another shape.
+///
+/// # Errors
+/// As [`fresh_decoder`].
+pub fn fresh_weights(config: &DecoderConfig, seed: u64) -> Result<Decoder, ModelError> {
+    let decoder = Decoder::init(config, seed, &Device::Cpu)?;
     let mut flat = decoder.flat()?;
     let mut start = 0;
-    for (name, shape) in parameters(&config) {
+    for (name, shape) in parameters(config) {
         let end = start + shape.iter().product::<usize>();
         let factor = initial_factor(&name, &shape, config.num_hidden_layers);
         flat[start..end].iter_mut().for_each(|weight| *weight *= factor);

@@ -12,6 +12,7 @@
 
 pub mod architecture;
 pub mod base;
+pub mod bytes;
 pub mod checks;
 pub mod dice;
 pub mod edits;
