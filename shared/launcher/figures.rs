@@ -22,6 +22,12 @@ pub(crate) struct Condition {
     pub(crate) accuracy: Estimate,
     /// Accuracy per context, in the order of the contexts; for pairing across conditions.
     pub(crate) per_context: Vec<(String, f64)>,
+    /// Log-probability of the gold answers above the base's, nats per token, per context.
+    #[serde(default)]
+    pub(crate) dense_gains: Vec<(String, f64)>,
+    /// Questions of τ that were answered with nothing.
+    #[serde(default)]
+    pub(crate) empty_answers: usize,
     /// Share of retention items right after the update, mean over contexts.
     pub(crate) retention: Option<f64>,
     /// Training lines per edit, mean.

@@ -89,6 +89,8 @@ impl Reader<'_> {
             label: "base, no update".into(),
             accuracy: estimate(&values(&per_context))?,
             per_context,
+            dense_gains: Vec::new(),
+            empty_answers: 0,
             retention,
             lines_per_edit: 0.0,
         })
@@ -105,12 +107,16 @@ impl Reader<'_> {
         let mut per_context = Vec::new();
         let mut retention = Vec::new();
         let mut lines = Vec::new();
+        let mut dense_gains = Vec::new();
+        let mut empty_answers = 0;
         for annex in self.of_stage(stage) {
             let Some(candidate) = annex.candidates.first() else { continue };
             let tau = outcomes_of(&annex.panels, candidate, is_tau);
             let kept = outcomes_of(&annex.panels, candidate, |n| n == PanelName::Retention);
             // A candidate that could not be measured answers nothing: it counts as wrong.
             let name = self.name_of(annex).context("an annex without a context")?;
+            dense_gains.extend(dense_gain(annex, candidate).map(|gain| (name.clone(), gain)));
+            empty_answers += tau.iter().filter(|outcome| outcome.empty).count();
             per_context.push((name, share(&tau).unwrap_or(0.0)));
             retention.extend(share(&kept));
             for digest in &candidate.edit_digests {
@@ -129,6 +135,8 @@ impl Reader<'_> {
             label: label.to_owned(),
             accuracy,
             per_context,
+            dense_gains,
+            empty_answers,
             retention: mean(&retention),
             lines_per_edit: mean(&lines).unwrap_or(0.0),
         }))
@@ -244,6 +252,22 @@ fn outcomes_of(
     named.flat_map(|(_, outcomes)| outcomes.iter().copied()).collect()
 }
 
+/// What the gold answers of τ became more likely by, mean over items, in nats per token.
+fn dense_gain(annex: &Annex, candidate: &CandidateAnnex) -> Option<f64> {
+    let outcomes = candidate.outcomes.as_deref()?;
+    let tau = annex.panels.iter().zip(outcomes).filter(|(panel, _)| is_tau(panel.name));
+    let paired = tau.flat_map(|(panel, adapted)| panel.base.iter().zip(adapted));
+    let gain = |(base, adapted): (&Outcome, &Outcome)| {
+        Some(adapted.log_prob?.to_f64() - base.log_prob?.to_f64())
+    };
+    mean(&paired.map(gain).collect::<Option<Vec<f64>>>()?)
+}
+
+/// Mean over contexts with its interval, for the table of gains in likelihood.
+pub(crate) fn dense_estimate(condition: &Condition) -> Option<Estimate> {
+    estimate(&values(&condition.dense_gains))
+}
+
 /// Share right on one list of items.
 pub(crate) fn score(annex: &Annex, candidate: &CandidateAnnex, name: PanelName) -> Option<f64> {
     share(&outcomes_of(&annex.panels, candidate, |own| own == name))
@@ -333,6 +357,15 @@ pub(crate) fn pool(runs: &[Figures]) -> Figures {
             label: arm.label.clone(),
             accuracy,
             per_context,
+            dense_gains: runs
+                .iter()
+                .zip(&own)
+                .flat_map(|(run, own)| {
+                    let named = own.dense_gains.iter();
+                    named.map(move |(id, gain)| (format!("{}/{id}", run.seed), *gain))
+                })
+                .collect(),
+            empty_answers: own.iter().map(|own| own.empty_answers).sum(),
             retention: mean(&own.iter().filter_map(|own| own.retention).collect::<Vec<_>>()),
             lines_per_edit: mean(&own.iter().map(|own| own.lines_per_edit).collect::<Vec<_>>())
                 .unwrap_or(0.0),

@@ -110,6 +110,11 @@ pub(crate) fn print_figures(figures: &Figures) {
         out!("\nAccuracy on unseen contexts (answers without the context)");
         out!("{}", table(&condition_rows(figures)).trim_end());
     }
+    let likelihood = likelihood_rows(figures);
+    if likelihood.len() > 1 {
+        out!("\nGold answers above the base, nats per token");
+        out!("{}", table(&likelihood).trim_end());
+    }
     if !figures.differences.is_empty() {
         out!("\nPaired differences, points");
         out!("{}", table(&difference_rows(figures)).trim_end());
@@ -150,6 +155,21 @@ fn condition_rows(figures: &Figures) -> Vec<Vec<String>> {
             n.to_string(),
             arm.retention.map_or_else(|| "–".into(), percent),
             format!("{:.1}", arm.lines_per_edit),
+        ]);
+    }
+    rows
+}
+
+fn likelihood_rows(figures: &Figures) -> Vec<Vec<String>> {
+    let mut rows = vec![row(&["condition", "gain", "95 % interval", "n", "empty answers"])];
+    for arm in &figures.conditions {
+        let Some(Estimate { n, mean, low, high }) = tally::dense_estimate(arm) else { continue };
+        rows.push(vec![
+            printable(&arm.label),
+            format!("{mean:+.3}"),
+            format!("{low:+.3} … {high:+.3}"),
+            n.to_string(),
+            arm.empty_answers.to_string(),
         ]);
     }
     rows
