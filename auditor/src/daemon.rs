@@ -72,6 +72,7 @@ fn plan(config: &AuditorConfig) -> ConfinementPlan {
             .collect(),
         write: vec![config.state.clone()],
         gpu: config.device.may_use_cuda(),
+        connect_ports: vec![],
         profile: config.confinement.profile,
         decoy_dir: config.confinement.decoy_dir.clone(),
         must_not_read: config.confinement.must_not_read.clone(),

@@ -60,6 +60,7 @@ fn plan(config: &TeacherConfig) -> ConfinementPlan {
         read,
         write: vec![config.state.clone()],
         gpu: config.device.may_use_cuda(),
+        connect_ports: vec![],
         profile: config.confinement.profile,
         decoy_dir: config.confinement.decoy_dir.clone(),
         must_not_read: config.confinement.must_not_read.clone(),

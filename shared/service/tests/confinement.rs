@@ -33,6 +33,8 @@ fn main() {
             without_a_gpu_in_the_plan_its_libraries_and_cache_stay_closed,
             with_a_gpu_in_the_plan_its_libraries_open_and_nothing_else_does,
             a_secret_among_the_libraries_of_a_gpu_is_refused,
+            an_open_port_is_reached_and_nothing_else_is,
+            what_an_open_port_must_not_open_works_in_a_process_that_is_not_confined,
         ],
         play,
     );
@@ -45,6 +47,7 @@ fn plan(folder: &Path, profile: Profile) -> ConfinementPlan {
         read: vec![folder.join("allowed")],
         write: vec![folder.join("state")],
         gpu: false,
+        connect_ports: vec![],
         profile,
         decoy_dir: folder.join("secret"),
         must_not_read: vec![folder.join("secret/tau.jsonl"), folder.join("secret/suites")],
@@ -93,6 +96,8 @@ fn play(act: &str, folder: &Path) {
         "without-gpu" => without_gpu(folder),
         "with-gpu" => with_gpu(folder),
         "gpu-overlap" => gpu_overlap(folder),
+        "open-port" => open_port(folder),
+        "unconfined-ports" => unconfined_ports(folder),
         other => panic!("no act `{other}`"),
     }
 }
@@ -358,6 +363,121 @@ fn absent_secret(folder: &Path) {
     let attempt = format!("read `{}`", absent.display());
     assert_eq!(outcome(&report, &attempt), "absent, proves nothing");
     assert_eq!(enforcement.level, EnforcementLevel::Full);
+}
+
+fn an_open_port_is_reached_and_nothing_else_is() {
+    assert_played("open-port");
+}
+
+fn open_port(folder: &Path) {
+    let (open, closed) = (listener(), listener());
+    let stage = plan(folder, Profile::Strict);
+    let plan = ConfinementPlan { connect_ports: vec![port(&open)], ..stage };
+    let enforcement = enforce(&plan).unwrap();
+    assert_eq!(enforcement.level, EnforcementLevel::Full);
+    let report = probe(&plan, &enforcement);
+    assert!(report.probes.iter().all(|probe| probe.refused), "{report:?}");
+    assert_eq!(outcome(&report, "connect `tcp:127.0.0.1:1`"), "EACCES");
+
+    exchange(&open);
+    for (name, attempt) in BEYOND_THE_PORT {
+        let error = attempt(port(&closed)).expect_err(name);
+        let refused = [libc::EACCES, libc::EPERM].map(Some);
+        assert!(refused.contains(&error.raw_os_error()), "{name}: {error}");
+    }
+    // What any role may not do stays so.
+    for (name, attempt) in FORBIDDEN {
+        assert!(attempt(folder).is_err(), "{name}");
+    }
+}
+
+fn what_an_open_port_must_not_open_works_in_a_process_that_is_not_confined() {
+    assert_played("unconfined-ports");
+}
+
+fn unconfined_ports(_: &Path) {
+    let closed = listener();
+    for (name, attempt) in BEYOND_THE_PORT.iter().filter(|(name, _)| *name != "raw IP") {
+        attempt(port(&closed)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+type PortAttempt = (&'static str, fn(u16) -> io::Result<()>);
+
+/// Ways from an open port to another one.
+const BEYOND_THE_PORT: &[PortAttempt] = &[
+    ("connect", |port| TcpStream::connect(("127.0.0.1", port)).map(drop)),
+    ("connect over IPv6", |port| TcpStream::connect(("::ffff:127.0.0.1", port)).map(drop)),
+    ("TCP Fast Open", fast_open),
+    ("connect by an option", |_| set_tcp_option(libc::TCP_FASTOPEN_CONNECT)),
+    ("listen", |_| std::net::TcpListener::bind("127.0.0.1:0").map(drop)),
+    ("UDP", |_| UdpSocket::bind("127.0.0.1:0").map(drop)),
+    ("raw IP", |_| socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_TCP)),
+];
+
+fn listener() -> std::net::TcpListener {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+fn port(listener: &std::net::TcpListener) -> u16 {
+    listener.local_addr().unwrap().port()
+}
+
+/// A word each way, over the runtime that daemons use.
+fn exchange(listener: &std::net::TcpListener) {
+    use std::io::{Read, Write};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = runtime.block_on(async {
+        let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await?;
+        client.set_nodelay(true)?;
+        client.write_all(b"ask").await.map(|()| client)
+    });
+    let (mut accepted, _) = listener.accept().unwrap();
+    let mut heard = [0; 3];
+    accepted.read_exact(&mut heard).unwrap();
+    accepted.write_all(b"told").unwrap();
+    drop(accepted);
+    let mut told = String::new();
+    let mut client = client.unwrap();
+    runtime.block_on(client.read_to_string(&mut told)).unwrap();
+    assert_eq!((&heard, told.as_str()), (b"ask", "told"));
+}
+
+fn tcp_socket() -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    let made = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) };
+    returned(made)?;
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(made) })
+}
+
+/// Sends with the first packet, past `connect`.
+fn fast_open(port: u16) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let socket = tcp_socket()?;
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
+        sin_zero: [0; 8],
+    };
+    let length = size_of_val(&address) as libc::socklen_t;
+    let flags = libc::MSG_FASTOPEN;
+    let to = (&raw const address).cast();
+    let sent =
+        unsafe { libc::sendto(socket.as_raw_fd(), b"x".as_ptr().cast(), 1, flags, to, length) };
+    returned(sent as i32)
+}
+
+fn set_tcp_option(option: i32) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let socket = tcp_socket()?;
+    let on: libc::c_int = 1;
+    let value = (&raw const on).cast();
+    let length = size_of_val(&on) as libc::socklen_t;
+    returned(unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, value, length)
+    })
 }
 
 // ---- helpers ----

@@ -101,6 +101,7 @@ fn spec(folder: &Path) -> DaemonSpec {
             read: vec![],
             write: vec![],
             gpu: false,
+            connect_ports: vec![],
             profile: Profile::Strict,
             decoy_dir: folder.join("secret"),
             must_not_read: vec![],

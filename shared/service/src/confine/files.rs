@@ -1,9 +1,9 @@
-//! Landlock: which files, and no TCP, no abstract sockets, no signals.
+//! Landlock: which files, which TCP ports, and no abstract sockets, no signals.
 
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    ABI, Access, AccessFs, AccessNet, BitFlags, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
@@ -45,6 +45,10 @@ pub(super) fn restrict(plan: &ConfinementPlan, gpu: &GpuPaths) -> Result<bool, R
         plan.read.iter().try_fold(ruleset, |rules, path| allow(rules, path, reading()))?;
     let ruleset =
         plan.write.iter().try_fold(ruleset, |rules, path| allow(rules, path, writing()))?;
+    let ports = plan.connect_ports.iter();
+    let ruleset = ports.copied().try_fold(ruleset, |rules, port| {
+        rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))
+    })?;
     let status = ruleset.restrict_self()?;
     Ok(status.ruleset == RulesetStatus::FullyEnforced)
 }

@@ -3,7 +3,9 @@
 //! [`enforce`] runs in `main` before any thread exists. Landlock limits files, TCP, abstract
 //! sockets and signals; a system call filter takes away what Landlock does not cover: every way to
 //! make a socket, to run a program, to reach into another process. Daemons here accept on a socket
-//! that was bound before and connect to nothing.
+//! that was bound before and connect to nothing. One whose plan names ports, a teacher with an API,
+//! can make TCP sockets for these ports and no others; Landlock knows ports and no addresses, so which
+//! host is reached there is left to the program, which resolved and pinned it before.
 //!
 //! **Invariant:** level `Full` is claimed only after a thread of this process tried each forbidden
 //! thing and was refused.
@@ -68,7 +70,7 @@ pub fn enforce(plan: &ConfinementPlan) -> Result<Enforcement, ConfineError> {
     let x32 = process::x32_answers();
     process::harden()?;
     let landlock = files::restrict(plan, &gpu)?;
-    let seccomp = syscalls::forbid();
+    let seccomp = syscalls::forbid(!plan.connect_ports.is_empty());
     let enforcement = Enforcement {
         level: EnforcementLevel::Partial,
         landlock_abi: process::landlock_abi(),

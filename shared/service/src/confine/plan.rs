@@ -31,6 +31,9 @@ pub struct ConfinementPlan {
     pub write: Vec<PathBuf>,
     /// Reach NVIDIA's driver, CUDA's libraries and the cache of compiled kernels.
     pub gpu: bool,
+    /// TCP ports to connect to, on any host. Empty, as for every role without an API: no socket can
+    /// be made at all.
+    pub connect_ports: Vec<u16>,
     /// How much to insist on.
     pub profile: Profile,
     /// A folder outside `read` and `write`, where the decoy is put that must not be readable.
@@ -60,6 +63,16 @@ pub enum PlanError {
         /// The allowed path around it.
         allowed: PathBuf,
     },
+    /// A peer that must stay out of reach listens on a port that is open to this role.
+    #[error(
+        "`{peer}` must stay out of this role's reach, yet it may connect to TCP port {port} of any host; give one of them another port"
+    )]
+    Reachable {
+        /// The peer.
+        peer: Endpoint,
+        /// The port.
+        port: u16,
+    },
     /// The decoy cannot be planted.
     #[error("cannot write the decoy `{}`; the folder must be writable at start", path.display())]
     Decoy {
@@ -84,9 +97,19 @@ impl ConfinementPlan {
             private_folder(folder).map_err(|source| at(folder, source))?;
         }
         self.plant_decoy()?;
+        self.must_not_connect.iter().try_for_each(|peer| self.out_of_reach(peer))?;
         let allowed = self.allowed(gpu)?;
         let mut forbidden = self.must_not_read.iter().cloned().chain([self.decoy()]);
         forbidden.try_for_each(|path| outside(&path, &allowed))
+    }
+
+    fn out_of_reach(&self, peer: &Endpoint) -> Result<(), PlanError> {
+        match peer {
+            Endpoint::Tcp(address) if self.connect_ports.contains(&address.port()) => {
+                Err(PlanError::Reachable { peer: peer.clone(), port: address.port() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads it back: a decoy that could not be read anyway would prove nothing.
@@ -139,6 +162,7 @@ mod tests {
             read: vec![],
             write: vec![folder.join("state")],
             gpu: false,
+            connect_ports: vec![],
             profile: Profile::Strict,
             decoy_dir: folder.join("decoy"),
             must_not_read: vec![folder.join("secret")],
@@ -177,6 +201,21 @@ mod tests {
         let mut plan = plan(folder.path());
         plan.decoy_dir = folder.path().join("state/decoy");
         assert!(matches!(plan.prepare(&GpuPaths::default()), Err(PlanError::Overlap { .. })));
+    }
+
+    #[test]
+    fn a_peer_behind_an_open_port_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut plan = plan(folder.path());
+        plan.must_not_connect = vec!["tcp:127.0.0.1:7401".parse().unwrap()];
+        plan.connect_ports = vec![443];
+        plan.prepare(&GpuPaths::default()).unwrap();
+        plan.connect_ports.push(7401);
+        let error = plan.prepare(&GpuPaths::default()).unwrap_err().to_string();
+        assert!(
+            error.contains("`tcp:127.0.0.1:7401` must stay out of this role's reach"),
+            "{error}"
+        );
     }
 
     #[test]

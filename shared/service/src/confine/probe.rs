@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -43,6 +43,10 @@ fn attempts(plan: &ConfinementPlan) -> Vec<Probe> {
     ];
     probes.extend(plan.must_not_read.iter().map(|path| read(path)));
     probes.extend(plan.must_not_connect.iter().map(connect));
+    probes.push(match plan.connect_ports.as_slice() {
+        [] => made("TCP", libc::AF_INET, libc::SOCK_STREAM, 0),
+        open => connect(&another_port(open)),
+    });
     probes.extend(sockets());
     probes.extend(programs());
     probes.extend(parent());
@@ -68,13 +72,20 @@ fn connect(peer: &Endpoint) -> Probe {
     noted(format!("connect `{peer}`"), tried)
 }
 
-fn sockets() -> [Probe; 4] {
+/// A port of this machine that is not open to the role: the kernel must refuse before it looks
+/// whether anybody listens.
+fn another_port(open: &[u16]) -> Endpoint {
+    let port = (1..=u16::MAX).find(|port| !open.contains(port));
+    Endpoint::Tcp((Ipv4Addr::LOCALHOST, port.unwrap_or_default()).into())
+}
+
+fn made(name: &str, family: i32, kind: i32, protocol: i32) -> Probe {
+    noted(format!("make a {name} socket"), process::socket(family, kind, protocol))
+}
+
+fn sockets() -> [Probe; 3] {
     let ip = libc::AF_INET;
-    let made = |name: &str, family, kind, protocol| {
-        noted(format!("make a {name} socket"), process::socket(family, kind, protocol))
-    };
     [
-        made("TCP", ip, libc::SOCK_STREAM, 0),
         made("UDP", ip, libc::SOCK_DGRAM, 0),
         made("MPTCP", ip, libc::SOCK_STREAM, MPTCP),
         made("unix", libc::AF_UNIX, libc::SOCK_STREAM, 0),

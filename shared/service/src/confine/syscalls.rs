@@ -15,9 +15,7 @@ type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 /// Refused whatever the arguments.
 const FORBIDDEN: &[c_long] = &[
-    // New sockets, and descriptors sent over old ones.
-    libc::SYS_socket,
-    libc::SYS_connect,
+    // New servers, and descriptors sent over old sockets.
     libc::SYS_bind,
     libc::SYS_listen,
     libc::SYS_sendmsg,
@@ -122,20 +120,43 @@ const FORBIDDEN_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const FORBIDDEN_HERE: &[c_long] = &[];
 
-/// Puts the filter in force for this thread, all others there are, and all that follow.
-pub(super) fn forbid() -> Result<(), Error> {
-    apply(refusing(libc::EPERM, everything_forbidden()?)?)?;
+/// Puts the filter in force for this thread, all others there are, and all that follow. With
+/// `connects`, plain TCP sockets can be made and connected, and Landlock says to which ports.
+pub(super) fn forbid(connects: bool) -> Result<(), Error> {
+    apply(refusing(libc::EPERM, everything_forbidden(connects)?)?)?;
     // Its flags lie in memory, out of a filter's sight. "No such call" makes the C library start
     // its threads by `clone`, whose flags can be judged.
     let clone3 = Rules::from([(libc::SYS_clone3, vec![])]);
     apply(refusing(libc::ENOSYS, clone3)?)
 }
 
-fn everything_forbidden() -> Result<Rules, Error> {
+fn everything_forbidden(connects: bool) -> Result<Rules, Error> {
     let always = FORBIDDEN.iter().chain(FORBIDDEN_HERE);
     let mut rules: Rules = always.map(|&number| (number, vec![])).collect();
     rules.extend(by_argument()?);
+    rules.extend(match connects {
+        true => all_but_plain_tcp()?,
+        false => Rules::from([(libc::SYS_socket, vec![]), (libc::SYS_connect, vec![])]),
+    });
     Ok(rules)
+}
+
+/// Every socket that is not plain TCP, which Landlock does not govern or not wholly, and the options
+/// that make something else of a TCP socket.
+fn all_but_plain_tcp() -> Result<Rules, Error> {
+    let other_family = none_of(0, &[libc::AF_INET, libc::AF_INET6])?;
+    let other_protocol = none_of(2, &[0, libc::IPPROTO_TCP])?;
+    let socket = [other_family, other_protocol].into_iter().map(Ok).chain(kinds_but_stream(1));
+    let change = |option: i32| {
+        let conditions = [(1, libc::IPPROTO_TCP), (2, option)];
+        let conditions = conditions.map(|(at, value)| is(at, SeccompCmpOp::Eq, value as u64));
+        Ok(SeccompRule::new(conditions.into_iter().collect::<Result<_, _>>()?)?)
+    };
+    let options = [libc::TCP_ULP, libc::TCP_REPAIR, libc::TCP_FASTOPEN, libc::TCP_FASTOPEN_CONNECT];
+    Ok(Rules::from([
+        (libc::SYS_socket, socket.collect::<Result<_, Error>>()?),
+        (libc::SYS_setsockopt, options.map(change).into_iter().collect::<Result<_, Error>>()?),
+    ]))
 }
 
 /// Refused for some arguments only. Several rules on one call: any of them refuses.
@@ -161,12 +182,22 @@ fn by_argument() -> Result<Rules, Error> {
 
 /// The runtime's signal pipe is such a pair; it leads nowhere but to itself.
 fn no_socketpair_but_unix_streams() -> Result<Vec<SeccompRule>, Error> {
-    const KIND: u64 = 0xf;
     let other_family = when(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64);
+    std::iter::once(other_family).chain(kinds_but_stream(1)).collect()
+}
+
+/// The kind of a socket without its flags, for every kind but `SOCK_STREAM`.
+fn kinds_but_stream(argument: u8) -> impl Iterator<Item = Result<SeccompRule, Error>> {
+    const KIND: u64 = 0xf;
     let stream = libc::SOCK_STREAM as u64;
-    let other_kinds = (0..=KIND).filter(|kind| *kind != stream);
-    let other_kinds = other_kinds.map(|kind| when(1, masked(KIND), kind));
-    std::iter::once(other_family).chain(other_kinds).collect()
+    let others = (0..=KIND).filter(move |kind| *kind != stream);
+    others.map(move |kind| when(argument, masked(KIND), kind))
+}
+
+/// A rule on an argument that has none of these values.
+fn none_of(argument: u8, values: &[i32]) -> Result<SeccompRule, Error> {
+    let conditions = values.iter().map(|&value| is(argument, SeccompCmpOp::Ne, value as u64));
+    Ok(SeccompRule::new(conditions.collect::<Result<_, _>>()?)?)
 }
 
 fn masked(mask: u64) -> SeccompCmpOp {
@@ -175,8 +206,11 @@ fn masked(mask: u64) -> SeccompCmpOp {
 
 /// A rule on the low 32 bits of an argument, which is all the kernel reads of a C `int`.
 fn when(argument: u8, how: SeccompCmpOp, value: u64) -> Result<SeccompRule, Error> {
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, how, value)?;
-    Ok(SeccompRule::new(vec![condition])?)
+    Ok(SeccompRule::new(vec![is(argument, how, value)?])?)
+}
+
+fn is(argument: u8, how: SeccompCmpOp, value: u64) -> Result<SeccompCondition, Error> {
+    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, how, value)?)
 }
 
 fn when_pointer(argument: u8) -> Result<SeccompRule, Error> {
