@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Promote(Promote),
     /// Serve an earlier version, or the base; takes seconds and stays in the history.
     Rollback(Rollback),
+    /// What left this machine: each request of the teacher to an API, byte for byte.
+    Egress(Egress),
     /// Write report.html from a run folder.
     Report,
     /// Look at this machine, or with --model at a model and whether it fits; each line with its mend.
@@ -163,6 +165,12 @@ pub(crate) struct Verify {
     /// Every file, row and signature.
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Egress {
+    /// Print the bytes of this request.
+    pub(crate) number: Option<u64>,
 }
 
 #[derive(Args, Debug)]

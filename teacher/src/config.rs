@@ -10,7 +10,11 @@ use seal_service::endpoint::Endpoint;
 use seal_training::{OptimRecipe, Schedule};
 use serde::Deserialize;
 
-use crate::reply::PromptFamily;
+use crate::backends::BackendConfig;
+use crate::egress::EgressConfig;
+use crate::exemplars::ExemplarSettings;
+use crate::family::{Layout, TextFamily};
+use crate::family_choice::FamilyChoice;
 
 /// All settings of the teacher.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,14 +44,28 @@ pub struct TeacherConfig {
     pub trust_root_sha256: Option<Digest>,
     /// The contexts, JSON Lines.
     pub contexts: PathBuf,
+    /// Who writes replies.
+    #[serde(default)]
+    pub backend: BackendConfig,
+    /// What may leave this machine.
+    #[serde(default)]
+    pub egress: EgressConfig,
     /// Backend and model, as recorded in every edit.
     pub writer: String,
-    /// How prompts are written and replies are read.
-    pub prompt_family: PromptFamily,
+    /// How prompts are written and replies are read: the name or file of a text family, or a table of
+    /// words.
+    pub prompt_family: FamilyChoice,
+    /// How a text family's prompts look.
+    #[serde(default)]
+    pub layout: Layout,
     /// How replies are drawn.
     pub sampling: SamplingSettings,
-    /// The M-step.
-    pub policy_update: PolicyUpdateSettings,
+    /// The M-step; absent where the policy's weights are elsewhere.
+    #[serde(default)]
+    pub policy_update: Option<PolicyUpdateSettings>,
+    /// The M-step of a policy whose weights are elsewhere; absent: it does not learn.
+    #[serde(default)]
+    pub exemplars: Option<ExemplarSettings>,
     /// What the kernel enforces on this process.
     pub confinement: ConfinementConfig,
 }
@@ -170,8 +188,30 @@ impl TeacherConfig {
     /// A file that is missing, malformed, or holds an unknown key.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let mut config: Self = seal_service::config::load(path)?;
-        config.resolve(path.parent().unwrap_or_else(|| Path::new("")));
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        config.resolve(folder);
+        if let FamilyChoice::Named(name) = &config.prompt_family {
+            config.prompt_family = FamilyChoice::Texts(TextFamily::find(name, folder)?);
+        }
         Ok(config)
+    }
+
+    /// What serde cannot see.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let local = matches!(self.backend, BackendConfig::Local(_));
+        match (local, &self.exemplars, &self.policy_update) {
+            (true, Some(_), _) => {
+                Err("[exemplars] is for policies whose weights are elsewhere; a \
+                                       local policy learns by [policy_update]"
+                    .to_owned())
+            }
+            (false, _, Some(_)) => {
+                Err("[policy_update] trains weights, and this backend has none; \
+                                        use [exemplars], or leave both out"
+                    .to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The policy before any update.
@@ -180,7 +220,7 @@ impl TeacherConfig {
     }
 
     fn resolve(&mut self, folder: &Path) {
-        let replay = self.policy_update.replay.iter_mut();
+        let replay = self.policy_update.iter_mut().flat_map(|update| &mut update.replay);
         let paths = [
             &mut self.state,
             &mut self.base_model,
@@ -192,6 +232,8 @@ impl TeacherConfig {
             .into_iter()
             .chain(&mut self.policy)
             .chain(replay.map(|quota| &mut quota.file))
+            .chain(self.backend.files())
+            .chain(&mut self.egress.ca_file)
             .chain([&mut self.confinement.decoy_dir])
             .chain(&mut self.confinement.must_not_read);
         paths.for_each(|path| *path = folder.join(&path));
@@ -213,8 +255,11 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/miniature");
         let config = TeacherConfig::load(&folder.join("teacher.toml")).unwrap();
         assert!(config.contexts.starts_with(&folder));
-        assert!(config.policy_update.replay[0].file.starts_with(&folder));
         assert_eq!(config.first_policy(), folder.join("base"));
-        assert_eq!(config.prompt_family.directive_prefixes, ["plan_", "size_"]);
+        let FamilyChoice::Words(family) = &config.prompt_family else { panic!("words") };
+        assert_eq!(family.directive_prefixes, ["plan_", "size_"]);
+        assert!(matches!(config.backend, BackendConfig::Local(_)), "a config without [backend]");
+        assert_eq!(config.egress, EgressConfig::default());
+        assert!(config.policy_update.unwrap().replay[0].file.starts_with(&folder));
     }
 }

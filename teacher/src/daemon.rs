@@ -11,6 +11,7 @@ use seal_service::confine::ConfinementPlan;
 use seal_service::daemon::{Built, Context, DaemonSpec};
 use seal_service::http::{Limits, job_route};
 
+use crate::backends::{Access, BackendConfig};
 use crate::config::TeacherConfig;
 use crate::teacher::{Identity, Teacher};
 use crate::worker::kind;
@@ -42,28 +43,36 @@ fn serve(config: TeacherConfig, identity: Identity) -> ExitCode {
         version: env!("CARGO_PKG_VERSION"),
         endpoint: config.endpoint.clone(),
         state_folder: config.state.clone(),
-        plan: plan(&config),
+        plan: plan(&config, &identity),
         limits: Limits::default(),
         exit_with_parent: config.exit_with_parent,
     };
     seal_service::daemon::run(spec, move |context| build(config, identity, context))
 }
 
-/// The key is not in the plan: it was read, and nothing may read it again.
-fn plan(config: &TeacherConfig) -> ConfinementPlan {
+/// The keys are not in the plan: they were read, and nothing may read them again. For the API's key
+/// the self-test shows it.
+fn plan(config: &TeacherConfig, identity: &Identity) -> ConfinementPlan {
     let mut read = vec![config.base_model.clone(), config.contexts.clone()];
     read.extend(config.policy.clone());
     read.extend(linked_files(&config.base_model));
     read.extend(linked_files(config.first_policy()));
-    read.extend(config.policy_update.replay.iter().map(|quota| quota.file.clone()));
+    let replay = config.policy_update.iter().flat_map(|update| &update.replay);
+    read.extend(replay.map(|quota| quota.file.clone()));
+    let mut must_not_read = config.confinement.must_not_read.clone();
+    match &config.backend {
+        BackendConfig::OpenAi(api) => must_not_read.extend(api.api_key_file.clone()),
+        BackendConfig::Recorded(recorded) => read.push(recorded.file.clone()),
+        BackendConfig::Local(_) => {}
+    }
     ConfinementPlan {
         read,
         write: vec![config.state.clone()],
         gpu: config.device.may_use_cuda(),
-        connect_ports: vec![],
+        connect_ports: identity.access.iter().map(Access::port).collect(),
         profile: config.confinement.profile,
         decoy_dir: config.confinement.decoy_dir.clone(),
-        must_not_read: config.confinement.must_not_read.clone(),
+        must_not_read,
         must_not_connect: config.confinement.must_not_connect.clone(),
     }
 }

@@ -7,7 +7,9 @@ use seal_protocol::{Digest, ErrorBody};
 use seal_training::TrainError;
 use seal_trust::{CanonicalError, KeyError, VerdictError, VerifyError};
 
+use crate::backends::{PaidError, RecordedError, Stop};
 use crate::contexts::ContextsError;
+use crate::egress::{ClientError, EgressRefusal, KeyReadError, RecordError, RedactionError};
 use crate::prompt::PromptError;
 use crate::replay::ReplayError;
 use crate::state::StateError;
@@ -30,6 +32,11 @@ pub enum TeacherError {
     /// An edit that no policy wrote.
     #[error("edit {} was written without a policy, so there is nothing to learn from it", .0.short())]
     NoReply(Digest),
+    /// A policy whose weights are elsewhere.
+    #[error(
+        "the weights of this teacher's policy are not here, or nothing says how to train them; use `kind = \"local\"` under [backend] and [policy_update], or a run without policy updates"
+    )]
+    NoWeights,
     /// A stored edit or reply that does not fit its digest any more.
     #[error("`{}` is damaged: {reason}; restore it from a copy", path.display())]
     Damaged {
@@ -44,6 +51,37 @@ pub enum TeacherError {
     /// No policy of that digest.
     #[error("there is no policy {}: name one that this teacher holds, or none for the first", .0.short())]
     PolicyUnknown(Digest),
+    /// The backend ended before its orders did; what was written until then is stored.
+    #[error("{} of {} replies are there, {left} are left: {}; ask again to go on from there", done, done + left, reason(stop.as_ref()))]
+    Stopped {
+        /// Orders with an outcome.
+        done: usize,
+        /// Orders without one.
+        left: usize,
+        /// Why.
+        stop: Option<Stop>,
+    },
+    /// What may not leave.
+    #[error(transparent)]
+    Egress(#[from] EgressRefusal),
+    /// The API key.
+    #[error(transparent)]
+    ApiKey(#[from] KeyReadError),
+    /// The HTTP client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A redaction rule.
+    #[error(transparent)]
+    Redaction(#[from] RedactionError),
+    /// The egress record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The paid replies.
+    #[error(transparent)]
+    Paid(#[from] PaidError),
+    /// The recorded edits.
+    #[error(transparent)]
+    Recorded(#[from] RecordedError),
     /// A request beyond the teacher's limits.
     #[error("{0}")]
     Request(String),
@@ -96,6 +134,10 @@ impl From<VerdictError> for TeacherError {
     }
 }
 
+fn reason(stop: Option<&Stop>) -> String {
+    stop.map_or_else(|| "the backend stopped".to_owned(), Stop::to_string)
+}
+
 impl TeacherError {
     /// Stable name in snake case.
     pub fn code(&self) -> &'static str {
@@ -105,8 +147,15 @@ impl TeacherError {
             Self::EditUnknown(_) => "edit_unknown",
             Self::NotOneEdit(_) => "verdict_not_one_edit",
             Self::NoReply(_) => "edit_without_reply",
+            Self::NoWeights => "policy_without_weights",
             Self::ContextUnknown(_) => "context_unknown",
             Self::PolicyUnknown(_) => "policy_unknown",
+            Self::Stopped { stop, .. } => stop.as_ref().map_or("backend_stopped", Stop::code),
+            Self::Egress(EgressRefusal::Offline) => "offline",
+            Self::Egress(_) => "egress_refused",
+            Self::ApiKey(_) | Self::Client(_) | Self::Redaction(_) => "config_unusable",
+            Self::Record(_) | Self::Paid(_) => "storage_failed",
+            Self::Recorded(_) => "config_unusable",
             Self::Request(_) => "request_refused",
             Self::Body(_) => "body_malformed",
             Self::UnknownWork(_) => "unknown_work",

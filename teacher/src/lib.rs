@@ -2,17 +2,23 @@
 //!
 //! **Invariant:** the policy learns from verified verdicts alone.
 //! **Invariant:** the same request leads to the same digests, after a crash too.
-//! **Absent:** τ, adapters and weights of the student, and any outgoing connection.
+//! **Invariant:** nothing leaves but to the endpoint of an API backend, and all that does is recorded.
+//! **Absent:** τ, adapters and weights of the student.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod asking;
+mod backends;
 mod batches;
 mod config;
 mod contexts;
 mod daemon;
 mod edits;
+mod egress;
 mod error;
+mod exemplars;
 mod family;
+mod family_choice;
 mod memory;
 mod policies;
 mod policy_update;
@@ -26,18 +32,29 @@ mod seeds;
 mod sequences;
 mod state;
 mod teacher;
+mod weights;
 mod worker;
 
+pub use backends::{
+    Api, BackendConfig, BudgetConfig, LimitsConfig, LocalConfig, MaxTokensField, OpenAiConfig,
+    PaidError, RecordedConfig, RecordedError, RepeatsConfig, Stop,
+};
 pub use config::{
     ConfinementConfig, PolicyUpdateSettings, ReplayQuota, SamplingSettings, TeacherConfig,
 };
 pub use contexts::{Context, Contexts, ContextsError};
 pub use daemon::run;
+pub use egress::{
+    AddressKind, ClientError, EgressConfig, EgressRefusal, EgressRow, JournalError, KeyReadError,
+    KeySource, Purpose, RecordError, RedactionError, RedactionRule, Spent, read_record,
+};
 pub use error::TeacherError;
+pub use exemplars::ExemplarSettings;
 pub use family::{
     ContextUse, EditBody, Layout, Markup, ReplySettings, ReplyUnread, Speaker, StructuredError,
     TextFamily, TextPrompt, Turn, schema as structured_edit_schema,
 };
+pub use family_choice::FamilyChoice;
 pub use memory::works;
 pub use prompt::{PromptError, Prompter, WrittenPrompt};
 pub use python_text::strip as stripped;

@@ -7,15 +7,14 @@ use seal_model::fit::Work;
 
 use crate::config::TeacherConfig;
 
-/// A batch of replies at their longest, and an M-step on one of them.
+/// A batch of replies at their longest, and an M-step on one of them where weights learn.
 #[must_use]
 pub fn works(config: &TeacherConfig) -> Vec<Work> {
-    let (sampling, update) = (&config.sampling, &config.policy_update);
-    vec![
-        Work::Serve { texts: sampling.batch, tokens: sampling.max_new_tokens },
-        Work::FineTune {
-            step_tokens: sampling.max_new_tokens,
-            checkpointing: update.gradient_checkpointing,
-        },
-    ]
+    let sampling = &config.sampling;
+    let answers = Work::Serve { texts: sampling.batch, tokens: sampling.max_new_tokens };
+    let lesson = config.policy_update.as_ref().map(|update| Work::FineTune {
+        step_tokens: sampling.max_new_tokens,
+        checkpointing: update.gradient_checkpointing,
+    });
+    std::iter::once(answers).chain(lesson).collect()
 }

@@ -1,63 +1,43 @@
-//! The job "policy update", the M-step of ReST^EM: SFT of a policy on edits that were accepted.
+//! The job "policy update", the M-step of ReST^EM: a policy learns from edits that were accepted, by
+//! its weights or, where these are elsewhere, by examples in its prompts.
 //!
 //! **Invariant:** the policy learns from verified verdicts alone, each on one edit that this teacher
 //! wrote, for this base, and used by no other request. If one verdict fails, nothing is trained.
-//! **Invariant:** the same request leads to the same policy, after a crash too; a long update goes on
-//! from where it was last saved.
-//!
-//! Source: arXiv:2506.10943, section 3.1. Differences: all weights are trained and not an adapter,
-//! directives weigh more, and replay lines keep the policy's other abilities.
+//! **Invariant:** the same request leads to the same policy, after a crash too.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
-use std::num::NonZeroU64;
-use std::path::PathBuf;
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use seal_model::Decoder;
 use seal_protocol::{
-    Digest, Envelope, LossPart, PolicyUpdate, PolicyUpdateRequest, PolicyUpdated, SelfEdit,
-    Subject, TrainingExample, Verdict, VerdictKind,
+    Digest, Envelope, PolicyUpdate, PolicyUpdateRequest, PolicyUpdated, SelfEdit, Subject, Verdict,
+    VerdictKind,
 };
-use seal_training::{OptimRecipe, SaveError, Saves, TrainOptions, TrainSequence, fine_tune_with};
 use seal_trust::{
     Expectation, Verified, check_verdict, digest_of, envelope_from_file_bytes, envelope_to_bytes,
     payload_digest,
 };
-use serde::Serialize;
 
-use crate::batches::{batches, replay_lines};
-use crate::edits::{self, unwritable};
+use crate::backends::Written;
+use crate::edits::{self, Reply, unwritable};
 use crate::error::TeacherError;
-use crate::replay::RecordedQuota;
-use crate::rows::{replay_row, reply_row};
 use crate::seeds::update_seed;
 use crate::teacher::{Report, Teacher};
 
+/// What came of a policy update.
+pub(crate) struct Learned {
+    pub(crate) policy_digest: Digest,
+    pub(crate) recipe_digest: Digest,
+}
+
 /// One accepted edit as the policy learns it.
-struct Lesson {
-    verdict_digest: Digest,
-    edit_digest: Digest,
-    row: TrainSequence,
+pub(crate) struct Lesson {
+    pub(crate) verdict_digest: Digest,
+    pub(crate) edit_digest: Digest,
+    pub(crate) context_digest: Digest,
+    pub(crate) reply: Reply,
 }
-
-/// The recipe as it is hashed.
-#[derive(Serialize)]
-struct Recipe<'a> {
-    version: u32,
-    loss: &'a str,
-    optimizer: &'a OptimRecipe,
-    batch: usize,
-    epochs: usize,
-    directive_weight: f32,
-    replay: Vec<RecordedQuota>,
-}
-
-const LOSS: &str = "mean over reply tokens + mean over replay tokens";
 
 impl Teacher {
-    /// Trains a policy on accepted edits and signs the receipt.
+    /// Lets a policy learn from accepted edits and signs the receipt.
     ///
     /// # Errors
     /// No verdict; a verdict that does not verify, is of another kind or for another base, was used
@@ -80,12 +60,12 @@ impl Teacher {
         let mut seen = self.state.seen()?;
         seen.check_and_insert(id, &verdicts.iter().collect::<Vec<_>>())?;
         let parent_policy_digest = self.policy_digest(request.parent_policy_digest)?;
-        let parent = self.policies.get(parent_policy_digest)?;
         let seed = update_seed(request.seed, &request.stage);
-        let recipe_digest = self.policy_recipe_digest()?;
-        let identity = [id, parent_policy_digest, recipe_digest].map(|digest| *digest.as_bytes());
-        let trained = self.train(&parent, &lessons, seed, &identity.concat(), report)?;
-        let policy_digest = self.policies.put(&trained)?;
+        let learned = match &self.config.exemplars {
+            Some(settings) => self.show_more(&settings.clone(), parent_policy_digest, &lessons)?,
+            None => self.train(id, parent_policy_digest, &lessons, seed, report)?,
+        };
+        let Learned { policy_digest, recipe_digest } = learned;
         let update = PolicyUpdate {
             stage: request.stage.clone(),
             parent_policy_digest,
@@ -101,19 +81,6 @@ impl Teacher {
         self.restore_receipts()?;
         self.clear_unfinished()?;
         Ok(PolicyUpdated { update, policy_digest })
-    }
-
-    /// The file of an update that was not finished. One is under way at a time.
-    fn unfinished(&self) -> PathBuf {
-        self.config.state.join("unfinished-policy.safetensors")
-    }
-
-    fn clear_unfinished(&self) -> Result<(), TeacherError> {
-        let file = self.unfinished();
-        match std::fs::remove_file(&file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(unwritable(&file, error)),
-            _ => Ok(()),
-        }
     }
 
     fn checked_verdicts(
@@ -164,78 +131,25 @@ impl Teacher {
     fn lesson(&self, verdict: &Verified<Verdict>) -> Result<Lesson, TeacherError> {
         let edit_digest = only_edit(verdict)?;
         let edit = self.own_edit(&edit_digest)?;
-        let reply =
-            self.edits.reply(&edit_digest)?.ok_or(TeacherError::NoReply(edit_digest))?.tokens;
+        let reply = self.edits.reply(&edit_digest)?.ok_or(TeacherError::NoReply(edit_digest))?;
+        let context = self.context(&edit.context_digest)?;
         // What is learned must be what was signed and judged, word for word.
-        let parsed = self.prompter.parse(&reply).ok();
-        let said = parsed.filter(|parsed| {
-            parsed.labels == edit.directives.labels && parsed.lines == lines_of(&edit)
-        });
-        said.ok_or_else(|| self.edits.reply_damaged(&edit_digest))?;
-        let prompt = self.prompter.write(&self.context(&edit.context_digest)?.text, &[])?;
-        let weight = self.config.policy_update.directive_weight;
-        Ok(Lesson {
-            verdict_digest: verdict.payload_digest,
-            edit_digest,
-            row: reply_row(&self.prompter, &prompt, &reply, weight),
-        })
-    }
-
-    fn train(
-        &self,
-        parent: &Decoder,
-        lessons: &[Lesson],
-        seed: u64,
-        identity: &[u8],
-        report: Report<'_>,
-    ) -> Result<Decoder, TeacherError> {
-        let settings = &self.config.policy_update;
-        let steps = batches(lessons.len(), settings.batch, settings.epochs, seed);
-        let replay = self.replay_rows()?;
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(1);
-        let mut next = |step: u64| {
-            let rows = usize::try_from(step).ok().and_then(|step| steps.get(step));
-            let rows = rows.into_iter().flatten().map(|row| lessons[*row].row.clone());
-            let kept = replay.iter().flat_map(|(lines, quota)| {
-                let drawn = replay_lines(lines.len(), *quota, &mut rng);
-                drawn.into_iter().map(|line| lines[line].clone()).collect::<Vec<_>>()
-            });
-            rows.chain(kept).collect()
+        let written = Written {
+            text: reply.text.clone(),
+            tokens: reply.tokens.clone(),
+            prompt_digest: edit.origin.prompt_digest,
         };
-        let (optimizer, unfinished) = (settings.optimizer(), self.unfinished());
-        let options = TrainOptions {
-            gradient_checkpointing: settings.gradient_checkpointing,
-            saves: NonZeroU64::new(settings.save_steps).map(|every_steps| Saves {
-                every_steps,
-                identity,
-                files: std::slice::from_ref(&unfinished),
-                unusable: &|error: &SaveError| tracing::warn!("{error}"),
-            }),
-        };
-        let count = steps.len() as u64;
-        let (trained, _) = fine_tune_with(parent, &mut next, &optimizer, count, &options, report)?;
-        Ok(trained)
-    }
-
-    /// Every replay file's rows with the number drawn from it in each step.
-    fn replay_rows(&self) -> Result<Vec<(Vec<TrainSequence>, usize)>, TeacherError> {
-        let row = |line: &String| Ok(replay_row(&self.prompter, line)?);
-        let rows = |lines: &[String]| lines.iter().map(row).collect::<Result<_, TeacherError>>();
-        self.replay.iter().map(|file| Ok((rows(&file.lines)?, file.quota))).collect()
-    }
-
-    fn policy_recipe_digest(&self) -> Result<Digest, TeacherError> {
-        let settings = &self.config.policy_update;
-        Ok(digest_of(&Recipe {
-            version: 1,
-            loss: LOSS,
-            optimizer: &settings.optimizer(),
-            batch: settings.batch,
-            epochs: settings.epochs,
-            directive_weight: settings.directive_weight,
-            replay: self.replay.iter().map(|file| file.recorded.clone()).collect(),
-        })?)
+        match self.asking.read(context, edit.proposal, &written) {
+            Ok(body) if body.examples == edit.examples && body.directives == edit.directives => {
+                Ok(Lesson {
+                    verdict_digest: verdict.payload_digest,
+                    edit_digest,
+                    context_digest: edit.context_digest,
+                    reply,
+                })
+            }
+            _ => Err(self.edits.reply_damaged(&edit_digest)),
+        }
     }
 
     /// Writes the receipts' files, where a crash kept them from being written.
@@ -258,12 +172,4 @@ fn only_edit(verdict: &Verified<Verdict>) -> Result<Digest, TeacherError> {
         (1, Some(edit)) => Ok(*edit),
         (count, _) => Err(TeacherError::NotOneEdit(count)),
     }
-}
-
-fn lines_of(edit: &SelfEdit) -> Vec<String> {
-    let line = |example: &TrainingExample| match example {
-        TrainingExample::Text { text, part: LossPart::Edit } => Some(text.clone()),
-        _ => None,
-    };
-    edit.examples.iter().filter_map(line).collect()
 }

@@ -46,6 +46,9 @@ pub enum PromptError {
     /// The context would steer the policy.
     #[error("the context holds the control word `{0}`; remove it from the text")]
     ControlWord(String),
+    /// A head of the reply was asked for.
+    #[error("a text family has no words to force at the head of a reply; leave `fixed_plan` empty")]
+    Forced,
     /// The tokenizer does not read it.
     #[error("the tokenizer cannot read the {what}: {reason}")]
     Text {
@@ -118,11 +121,6 @@ impl Prompter {
     /// Why it yields no edit.
     pub fn parse(&self, reply: &[u32]) -> Result<ParsedReply, Unparsed> {
         self.family.parse(&self.words(reply))
-    }
-
-    /// Text of a reply or line.
-    pub fn text(&self, tokens: &[u32]) -> String {
-        self.tokenizer.decode(tokens)
     }
 
     /// `<start> line <end>`, as the policy saw lines in its own training.

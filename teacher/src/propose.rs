@@ -1,20 +1,20 @@
-//! The job "proposals": K self-edits for each context, sampled in one batch.
+//! The job "proposals": K self-edits for each context, written by the backend in one batch.
 //!
-//! **Invariant:** a proposal is fixed by policy, context, stage, proposal number and run seed; the
-//! batch it was drawn in changes nothing.
+//! **Invariant:** an order is fixed by policy, context, stage, proposal number and run seed; the
+//! batch it is part of changes nothing.
 //! **Invariant:** a context or reply that yields no edit is an outcome of its own and stops no other.
 
-use seal_model::{Prompt, SamplingConfig, generate};
 use seal_protocol::{
-    Digest, Directives, EditOrigin, Envelope, LossPart, Micro, ProposalMethod, Proposals,
-    ProposeRequest, SelfEdit, Subject, TrainingExample, UnparsedReply,
+    Digest, EditOrigin, Envelope, Micro, ProposalMethod, Proposals, ProposeRequest, SelfEdit,
+    Subject, UnparsedReply,
 };
 use seal_trust::{digest_of, sha256};
 
+use crate::backends::{Order, Outcome, Sampling, Written};
 use crate::edits::Reply;
 use crate::error::TeacherError;
-use crate::prompt::{PromptError, WrittenPrompt};
-use crate::reply::ParsedReply;
+use crate::family::EditBody;
+use crate::prompt::PromptError;
 use crate::seeds::proposal_seed;
 use crate::teacher::{Report, Teacher};
 
@@ -25,15 +25,7 @@ const CONTEXT_ONLY: &str = "context-only";
 struct Slot {
     context: Digest,
     proposal: u32,
-    seed: u64,
-    prompt: Result<WrittenPrompt, PromptError>,
-}
-
-/// How the policy samples.
-struct Sampling<'a> {
-    policy: Digest,
-    temperature: Micro,
-    forced: &'a [String],
+    order: Result<Order, PromptError>,
 }
 
 impl Teacher {
@@ -51,9 +43,8 @@ impl Teacher {
         match &request.method {
             ProposalMethod::ContextOnly => self.propose_contexts(request, policy, report),
             ProposalMethod::Policy { temperature_micro, forced_prefix } => {
-                let sampling =
-                    Sampling { policy, temperature: *temperature_micro, forced: forced_prefix };
-                self.propose_sampled(request, &sampling, report)
+                let sampling = Sampling { policy, temperature: *temperature_micro };
+                self.propose_sampled(request, &sampling, forced_prefix, report)
             }
         }
     }
@@ -87,8 +78,8 @@ impl Teacher {
         let mut edits = Vec::new();
         for context in &request.context_digests {
             for proposal in 0..request.proposals_per_context {
-                let edit = self.edit(context, proposal, ParsedReply::default(), origin.clone())?;
-                edits.push(self.publish(edit, None)?);
+                let body = self.asking.context_alone(self.context(context)?);
+                edits.push(self.publish(edit(*context, proposal, body, origin.clone()), None)?);
             }
         }
         report(edits.len() as u64, edits.len() as u64);
@@ -98,20 +89,25 @@ impl Teacher {
     fn propose_sampled(
         &mut self,
         request: &ProposeRequest,
-        sampling: &Sampling<'_>,
+        sampling: &Sampling,
+        forced: &[String],
         report: Report<'_>,
     ) -> Result<Proposals, TeacherError> {
-        let slots = self.slots(request, sampling)?;
-        let mut replies = self.sample(&slots, sampling, report)?.into_iter();
+        let slots = self.slots(request, sampling, forced)?;
+        let orders: Vec<Order> =
+            slots.iter().filter_map(|slot| slot.order.as_ref().ok().cloned()).collect();
+        let mut outcomes = self.backend.write(&orders, sampling, report)?.into_iter();
         let mut proposals = Proposals { edits: Vec::new(), unparsed: Vec::new() };
         for slot in &slots {
-            let outcome = match &slot.prompt {
+            let outcome = match &slot.order {
                 Err(refusal) => Err(refusal.to_string()),
-                Ok(prompt) => {
-                    let sampled = replies.next().unwrap_or_default();
-                    let reply = [&prompt.forced[..], &sampled].concat();
-                    self.read_reply(request, slot, prompt, &reply, sampling)?
-                }
+                Ok(order) => match outcomes.next() {
+                    Some(Outcome::Written(reply)) => {
+                        self.read_reply(request, order, reply, sampling)?
+                    }
+                    Some(Outcome::Missed(reason)) => Err(reason),
+                    None => Err("the backend gave no answer to this order".to_owned()),
+                },
             };
             match outcome {
                 Ok(edit) => proposals.edits.push(edit),
@@ -128,111 +124,65 @@ impl Teacher {
     fn slots(
         &self,
         request: &ProposeRequest,
-        sampling: &Sampling<'_>,
+        sampling: &Sampling,
+        forced: &[String],
     ) -> Result<Vec<Slot>, TeacherError> {
+        let known = self.exemplars(&sampling.policy)?;
         let mut slots = Vec::new();
         for digest in &request.context_digests {
-            let prompt = self.prompter.write(&self.context(digest)?.text, sampling.forced);
+            let context = self.context(digest)?;
+            let shown = self.shown(digest, context, &known);
+            let prompt = self.asking.prompt(context, forced, &shown);
             for proposal in 0..request.proposals_per_context {
-                slots.push(Slot {
-                    context: *digest,
+                let order = prompt.clone().map(|(prompt, prompt_digest)| Order {
+                    prompt,
+                    prompt_digest,
+                    context_digest: *digest,
+                    context_id: context.id.clone(),
                     proposal,
                     seed: proposal_seed(request.seed, &request.stage, digest, proposal),
-                    prompt: prompt.clone(),
                 });
+                slots.push(Slot { context: *digest, proposal, order });
             }
         }
         Ok(slots)
     }
 
-    /// One reply for each slot that has a prompt, in order.
-    fn sample(
-        &mut self,
-        slots: &[Slot],
-        sampling: &Sampling<'_>,
-        report: Report<'_>,
-    ) -> Result<Vec<Vec<u32>>, TeacherError> {
-        let policy = self.policies.get(sampling.policy)?;
-        let settings = SamplingConfig {
-            max_new_tokens: self.config.sampling.max_new_tokens,
-            temperature: sampling.temperature.to_f64(),
-            stop: vec![self.prompter.end()],
-            ..SamplingConfig::default()
-        };
-        let prompt = |slot: &Slot| {
-            let prompt = slot.prompt.as_ref().ok()?;
-            Some(Prompt { adapter: None, tokens: prompt.tokens.clone(), seed: slot.seed })
-        };
-        let prompts: Vec<Prompt> = slots.iter().filter_map(prompt).collect();
-        let total = prompts.len() as u64;
-        let mut replies = Vec::new();
-        for batch in prompts.chunks(self.config.sampling.batch.max(1)) {
-            let before = replies.len() as u64;
-            let mut inside = |done: u64, of: u64| {
-                report(before + done * batch.len() as u64 / of.max(1), total);
-            };
-            let texts = generate(&policy, &[], batch, &settings, &mut inside)?;
-            replies.extend(texts.into_iter().map(|text| text.tokens));
-        }
-        Ok(replies)
-    }
-
-    /// A signed edit, or why the reply yields none.
+    /// A signed edit, or why the reply yields none; either way the reply is kept.
     fn read_reply(
         &self,
         request: &ProposeRequest,
-        slot: &Slot,
-        prompt: &WrittenPrompt,
-        reply: &[u32],
-        sampling: &Sampling<'_>,
+        order: &Order,
+        reply: Written,
+        sampling: &Sampling,
     ) -> Result<Result<Envelope, String>, TeacherError> {
-        let mut kept = Reply {
+        let context = self.context(&order.context_digest)?;
+        let read = self.asking.read(context, order.proposal, &reply);
+        let kept = Reply {
             stage: request.stage.clone(),
-            context_digest: slot.context,
-            proposal: slot.proposal,
-            unparsed: None,
-            text: self.prompter.text(reply),
-            tokens: reply.to_vec(),
+            context_digest: order.context_digest,
+            proposal: order.proposal,
+            unparsed: read.as_ref().err().cloned(),
+            text: reply.text,
+            tokens: reply.tokens,
         };
-        let parsed = match self.prompter.parse(reply) {
-            Ok(parsed) => parsed,
+        let body = match read {
+            Ok(body) => body,
             Err(reason) => {
-                kept.unparsed = Some(reason.to_string());
                 self.edits.put_unparsed(&kept)?;
-                return Ok(Err(reason.to_string()));
+                return Ok(Err(reason));
             }
         };
         let origin = EditOrigin {
             writer: self.config.writer.clone(),
             policy_digest: sampling.policy,
-            prompt_family: self.prompter.family().to_owned(),
-            prompt_digest: prompt.digest,
+            prompt_family: self.asking.name().to_owned(),
+            prompt_digest: reply.prompt_digest,
             temperature_micro: sampling.temperature,
-            seed: slot.seed,
+            seed: order.seed,
         };
-        let edit = self.edit(&slot.context, slot.proposal, parsed, origin)?;
+        let edit = edit(order.context_digest, order.proposal, body, origin);
         Ok(Ok(self.publish(edit, Some(&kept))?))
-    }
-
-    /// The lines as edit sequences, the context as one sequence of its own.
-    fn edit(
-        &self,
-        context: &Digest,
-        proposal: u32,
-        parsed: ParsedReply,
-        origin: EditOrigin,
-    ) -> Result<SelfEdit, TeacherError> {
-        let lines = parsed.lines.into_iter().map(|text| (text, LossPart::Edit));
-        let passage = (self.context(context)?.text.clone(), LossPart::Context);
-        let examples = lines.chain([passage]);
-        Ok(SelfEdit {
-            context_digest: *context,
-            proposal,
-            examples: examples.map(|(text, part)| TrainingExample::Text { text, part }).collect(),
-            directives: Directives { labels: parsed.labels, ..Directives::default() },
-            rationale: String::new(),
-            origin,
-        })
     }
 
     /// Signs and keeps an edit.
@@ -242,4 +192,9 @@ impl Teacher {
         self.edits.put(&digest, &envelope, reply)?;
         Ok(envelope)
     }
+}
+
+fn edit(context_digest: Digest, proposal: u32, body: EditBody, origin: EditOrigin) -> SelfEdit {
+    let EditBody { examples, directives, rationale } = body;
+    SelfEdit { context_digest, proposal, examples, directives, rationale, origin }
 }

@@ -10,7 +10,7 @@ use crate::prompt::{PromptError, Prompter, WrittenPrompt};
 /// Loss part of replies.
 const REPLIES: usize = 0;
 /// Loss part of replay lines.
-const REPLAY: usize = 1;
+pub(crate) const REPLAY: usize = 1;
 
 /// The row of one accepted edit.
 pub(crate) fn reply_row(
@@ -28,6 +28,22 @@ pub(crate) fn reply_row(
     };
     let weights = std::iter::repeat_n(0.0, read).chain(reply.iter().map(weight)).collect();
     TrainSequence { tokens, weights, part: REPLIES, end: End::Token(prompter.end()) }
+}
+
+/// The row of what a policy of texts read and wrote, with loss on what it wrote and on its end.
+pub(crate) fn text_row(read: &[u32], written: &[u32], end: u32) -> TrainSequence {
+    let ended = written.last() == Some(&end);
+    let missing = if ended { None } else { Some(end) };
+    let written: Vec<u32> = written.iter().copied().chain(missing).collect();
+    // Nothing comes before the first token, so nothing can be learned about it.
+    let unread = read.len().max(1);
+    let weights = (0..read.len() + written.len()).map(|at| f32::from(u8::from(at >= unread)));
+    TrainSequence {
+        weights: weights.collect(),
+        tokens: [read, &written].concat(),
+        part: REPLIES,
+        end: End::Token(end),
+    }
 }
 
 /// The row of one replay line.

@@ -10,10 +10,14 @@ use seal_protocol::{Digest, Envelope, Predicate, Role, Statement, Subject, UnixS
 use seal_service::clock::Clock;
 use seal_trust::{SigningKey, TrustRoot, TrustedRoot, payload_digest, sha256_file, sign_statement};
 
+use crate::asking::{Asking, Texts};
+use crate::backends::{Access, Backend, BackendConfig, Local, OpenAi, Recorded};
 use crate::config::TeacherConfig;
 use crate::contexts::{Context, Contexts};
 use crate::edits::{EditStore, unwritable};
 use crate::error::TeacherError;
+use crate::exemplars::ExemplarPolicies;
+use crate::family_choice::FamilyChoice;
 use crate::memory::works;
 use crate::policies::Policies;
 use crate::prompt::Prompter;
@@ -27,8 +31,9 @@ pub type Report<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 pub struct Teacher {
     pub(crate) config: TeacherConfig,
     pub(crate) contexts: Contexts,
-    pub(crate) prompter: Prompter,
-    pub(crate) policies: Policies,
+    pub(crate) asking: Asking,
+    pub(crate) backend: Box<dyn Backend>,
+    pub(crate) exemplar_policies: ExemplarPolicies,
     pub(crate) edits: EditStore,
     pub(crate) state: State,
     pub(crate) replay: Vec<ReplayLines>,
@@ -43,18 +48,25 @@ pub struct Teacher {
 pub struct Identity {
     pub(crate) key: SigningKey,
     pub(crate) root: TrustedRoot,
+    /// The way to the endpoint of an API; absent: no way out.
+    pub(crate) access: Option<Access>,
 }
 
 impl Identity {
-    /// Reads the key and the trust root.
+    /// Reads the key and the trust root; resolves and pins the endpoint of an API and reads its key.
     ///
     /// # Errors
-    /// A key that is unreadable or holds another role, a trust root that is not to be trusted.
+    /// A key that is unreadable or holds another role, a trust root that is not to be trusted, an
+    /// endpoint that may not be reached.
     pub fn read(config: &TeacherConfig, now: UnixSeconds) -> Result<Self, TeacherError> {
         let key = SigningKey::read(&config.key)?;
         let root = read_root(config, now)?;
         if root.role_of(&key.public()) == Some(Role::Teacher) {
-            return Ok(Self { key, root });
+            let access = match &config.backend {
+                BackendConfig::OpenAi(api) => Access::prepare(api, &config.egress)?,
+                BackendConfig::Local(_) | BackendConfig::Recorded(_) => None,
+            };
+            return Ok(Self { key, root, access });
         }
         Err(TeacherError::Config(format!(
             "the key `{}` is no teacher key of the trust root `{}`: use the key that was made with it",
@@ -76,24 +88,23 @@ impl Teacher {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, TeacherError> {
         // A recipe that no run can have would fail every update; it fails the start instead.
-        config.policy_update.optimizer().check()?;
-        let opened = config.device.open()?;
-        if let Some(note) = opened.note {
-            tracing::warn!("{note}");
+        if let Some(update) = &config.policy_update {
+            update.optimizer().check()?;
         }
-        let device = opened.device;
-        let first = config.first_policy();
+        config.check().map_err(TeacherError::Config)?;
+        let asking = asking(&config)?;
         let tokenizer_file = config.base_model.join("tokenizer.json");
         let teacher = Self {
             contexts: Contexts::read(&config.contexts)?,
-            prompter: Prompter::new(config.prompt_family.clone(), Tokenizer::load(first)?)?,
-            policies: Policies::open(first, config.state.join("policies"), device, works(&config))?,
+            backend: backend(&config, &asking, identity.access, clock.clone())?,
+            asking,
+            exemplar_policies: ExemplarPolicies::open(&config.state)?,
             edits: EditStore::open(&config.state)?,
             state: State::open(&config.state.join("state.sqlite"))?,
             replay: config
                 .policy_update
-                .replay
                 .iter()
+                .flat_map(|update| &update.replay)
                 .map(replay::read)
                 .collect::<Result<_, _>>()?,
             base_digest: Digest::from_bytes(folder_digest(&config.base_model)?),
@@ -115,7 +126,7 @@ impl Teacher {
 
     /// Digest of the policy before any update.
     pub fn first_policy_digest(&self) -> Digest {
-        self.policies.first_digest()
+        self.backend.first_policy()
     }
 
     pub(crate) fn now(&self) -> UnixSeconds {
@@ -129,11 +140,16 @@ impl Teacher {
     /// Which policy a request means.
     pub(crate) fn policy_digest(&self, asked: Option<Digest>) -> Result<Digest, TeacherError> {
         match asked {
-            None => Ok(self.policies.first_digest()),
-            Some(digest) if digest == self.policies.first_digest() => Ok(digest),
+            None => Ok(self.backend.first_policy()),
+            Some(digest) if digest == self.backend.first_policy() => Ok(digest),
             Some(digest) if self.state.has_policy(&digest)? => Ok(digest),
             Some(digest) => Err(TeacherError::PolicyUnknown(digest)),
         }
+    }
+
+    /// The policies whose weights can be trained.
+    pub(crate) fn trainable(&mut self) -> Result<&mut Policies, TeacherError> {
+        self.backend.policies().ok_or(TeacherError::NoWeights)
     }
 
     /// Signs a statement in the teacher's name; returns it with the digest of its payload.
@@ -146,6 +162,56 @@ impl Teacher {
         let digest = payload_digest(&envelope)?;
         Ok((envelope, digest))
     }
+}
+
+/// The prompt family, with the local policy's tokenizer where it needs one.
+fn asking(config: &TeacherConfig) -> Result<Asking, TeacherError> {
+    let local = matches!(config.backend, BackendConfig::Local(_));
+    let tokenizer = local.then(|| Tokenizer::load(config.first_policy())).transpose()?;
+    match (&config.prompt_family, tokenizer) {
+        (FamilyChoice::Words(family), Some(tokenizer)) => {
+            Ok(Asking::Words(Box::new(Prompter::new(family.clone(), tokenizer)?)))
+        }
+        (FamilyChoice::Texts(family), tokenizer) => {
+            let texts = Texts { family: family.clone(), layout: config.layout, tokenizer };
+            Ok(Asking::Texts(Box::new(texts)))
+        }
+        (FamilyChoice::Words(_), None) => Err(TeacherError::Config(
+            "a table of words as `prompt_family` needs a local policy; name a text family, e.g. \
+             `prompt_family = \"implications\"`"
+                .to_owned(),
+        )),
+        (FamilyChoice::Named(name), _) => {
+            Err(TeacherError::Config(format!("the prompt family `{name}` was not looked up")))
+        }
+    }
+}
+
+/// Who writes.
+fn backend(
+    config: &TeacherConfig,
+    asking: &Asking,
+    access: Option<Access>,
+    clock: Arc<dyn Clock>,
+) -> Result<Box<dyn Backend>, TeacherError> {
+    Ok(match &config.backend {
+        BackendConfig::Local(_) => {
+            let opened = config.device.open()?;
+            if let Some(note) = opened.note {
+                tracing::warn!("{note}");
+            }
+            let first = config.first_policy();
+            let policies =
+                Policies::open(first, config.state.join("policies"), opened.device, works(config))?;
+            let (tokenizer, settings) = (Tokenizer::load(first)?, config.sampling.clone());
+            Box::new(Local::new(policies, tokenizer, asking.stop(), settings))
+        }
+        BackendConfig::OpenAi(api) => {
+            let (egress, longest) = (&config.egress, config.sampling.max_new_tokens);
+            Box::new(OpenAi::open(api, egress, longest, access, &config.state, clock)?)
+        }
+        BackendConfig::Recorded(recorded) => Box::new(Recorded::read(recorded)?),
+    })
 }
 
 fn read_root(config: &TeacherConfig, now: UnixSeconds) -> Result<TrustedRoot, TeacherError> {

@@ -152,8 +152,8 @@ fn an_edit_that_no_policy_wrote_teaches_nothing() {
 fn a_killed_update_goes_on_from_its_last_save_and_ends_at_the_same_policy() {
     let longer = |save_steps| {
         let mut bench = Bench::new().reopen_with(|config| {
-            config.policy_update.epochs = 6;
-            config.policy_update.save_steps = save_steps;
+            let update = config.policy_update.as_mut().unwrap();
+            (update.epochs, update.save_steps) = (6, save_steps);
         });
         let verdicts = verdicts(&mut bench);
         (bench, verdicts)

@@ -3,75 +3,11 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 
+use common::running::Running;
 use common::{Bench, sampled};
-use seal_protocol::{ConfinementReport, Health, JobAccepted, JobStatus, Proposals, Role, path};
-use serde::de::DeserializeOwned;
-
-struct Running {
-    child: Child,
-    socket: PathBuf,
-}
-
-impl Running {
-    /// Starts the program on a configured folder and waits until it answers.
-    fn start(folder: &Path) -> Self {
-        let child = Command::new(env!("CARGO_BIN_EXE_seal-teacher"))
-            .arg("--config")
-            .arg(folder.join("teacher.toml"))
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut running = Self { child, socket: folder.join("sockets/teacher.sock") };
-        // The socket is bound first and the answer comes when the model is loaded.
-        while UnixStream::connect(&running.socket).is_err() {
-            assert!(running.child.try_wait().unwrap().is_none(), "it ended at its start");
-            std::thread::yield_now();
-        }
-        running
-    }
-
-    fn get<T: DeserializeOwned>(&self, path: &str) -> T {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: seal\r\nconnection: close\r\n\r\n"), b"")
-    }
-
-    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> T {
-        let body = serde_json::to_vec(body).unwrap();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: seal\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        self.send(&head, &body)
-    }
-
-    fn send<T: DeserializeOwned>(&self, head: &str, body: &[u8]) -> T {
-        let mut stream = UnixStream::connect(&self.socket).unwrap();
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {head}\n{body}"))
-    }
-
-    fn terminate(mut self) -> ExitStatus {
-        let killed = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(killed.success());
-        self.child.wait().unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use seal_protocol::{ConfinementReport, Health, Proposals, Role, path};
 
 #[test]
 fn the_teacher_runs_confined_proposes_and_stops() {
@@ -83,14 +19,7 @@ fn the_teacher_runs_confined_proposes_and_stops() {
     let report: ConfinementReport = running.get(path::CONFINEMENT);
     assert!(!report.probes.is_empty());
 
-    let accepted: JobAccepted = running.post(path::PROPOSALS, &sampled(&[0, 1], 2));
-    let result = loop {
-        match running.get(&path::JOB.replace("{id}", &accepted.job.to_string())) {
-            JobStatus::Done { result } => break result,
-            JobStatus::Failed { error } => panic!("{error:?}"),
-            _ => std::thread::yield_now(),
-        }
-    };
+    let result = running.propose(&sampled(&[0, 1], 2)).unwrap();
     let proposals: Proposals = serde_json::from_value(result).unwrap();
     assert_eq!(proposals.edits.len() + proposals.unparsed.len(), 4);
     assert!(running.terminate().success());

@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod devices;
 mod doctor;
+mod egress;
 mod examine;
 mod experiment;
 mod fetch;
@@ -37,6 +38,7 @@ pub(crate) async fn run(global: Global, command: Command) -> Result<Option<Ended
         Command::Verify(args) => show::verify(&global, &find(&global)?, &args),
         Command::Promote(args) => serving::promote(&global, &find(&global)?, &args.version).await,
         Command::Rollback(args) => serving::roll_back(&global, &find(&global)?, &args).await,
+        Command::Egress(args) => egress::egress(&global, &find(&global)?, &args),
         Command::Report => show::report(&global, &find(&global)?),
         Command::Doctor(Doctor { model: Some(model), plan }) => {
             examine::model(&global, &model, &plan)

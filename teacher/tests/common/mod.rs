@@ -1,6 +1,8 @@
 //! A teacher with a tiny random policy, and an auditor made of its key alone.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod running;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,11 +43,12 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        write_model(&folder.path().join("base"));
-        write_trust(folder.path());
-        write_data(&folder.path().join("teacher"));
-        write_config(folder.path());
+        Self::with_config(&miniature_config())
+    }
+
+    /// A teacher with another config than the miniature's.
+    pub fn with_config(text: &str) -> Self {
+        let folder = stage(text);
         let config = TeacherConfig::load(&folder.path().join("teacher.toml")).unwrap();
         std::fs::create_dir_all(&config.state).unwrap();
         let teacher = open(&config);
@@ -73,6 +76,17 @@ impl Bench {
     /// Edits of the first policy, and the auditor's accept of each.
     pub fn accepted(&mut self) -> Vec<(Envelope, Statement<Verdict>)> {
         let edits = self.propose(&sampled(&[0, 1, 2], 4)).unwrap().edits;
+        self.verdicts_on(edits)
+    }
+
+    /// The auditor's accept of each edit, signed.
+    pub fn accept_all(&self, edits: &[Envelope]) -> Vec<Envelope> {
+        let verdicts = self.verdicts_on(edits.to_vec());
+        verdicts.iter().map(|(_, statement)| signed(statement)).collect()
+    }
+
+    /// The accept of each edit, unsigned.
+    pub fn verdicts_on(&self, edits: Vec<Envelope>) -> Vec<(Envelope, Statement<Verdict>)> {
         let base = self.teacher.base_model_digest();
         let tokenizer = std::fs::read(self.config.base_model.join("tokenizer.json")).unwrap();
         let accept = |(envelope, sequence): (Envelope, u64)| {
@@ -81,6 +95,16 @@ impl Bench {
         };
         edits.into_iter().zip(1..).map(accept).collect()
     }
+}
+
+/// A folder with everything that the config needs.
+pub fn stage(config: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_model(&folder.path().join("base"));
+    write_trust(folder.path());
+    write_data(&folder.path().join("teacher"));
+    std::fs::write(folder.path().join("teacher.toml"), config).unwrap();
+    folder
 }
 
 fn open(config: &TeacherConfig) -> Teacher {
@@ -103,11 +127,29 @@ pub fn sampled(contexts: &[usize], proposals: u32) -> ProposeRequest {
     }
 }
 
-fn write_config(folder: &Path) {
+fn miniature_config() -> String {
     let miniature = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/miniature/teacher.toml");
     let text = std::fs::read_to_string(miniature).unwrap();
-    let text = text.replace("batch = 200", "batch = 5").replace("epochs = 8", "epochs = 2");
-    std::fs::write(folder.join("teacher.toml"), text).unwrap();
+    text.replace("batch = 200", "batch = 5").replace("epochs = 8", "epochs = 2")
+}
+
+/// A config whose replies come from elsewhere: `backend` is the text of its tables.
+pub fn remote_config(backend: &str) -> String {
+    format!(
+        "endpoint = \"unix:sockets/teacher.sock\"\nstate = \"teacher/state\"\nbase_model = \"base\"\n\
+         key = \"keys/teacher.pem\"\nexit_with_parent = true\ntrust_root = \"trust/root.json\"\n\
+         contexts = \"teacher/contexts.jsonl\"\nwriter = \"test\"\nprompt_family = \"implications\"\n\
+         layout = \"chat\"\n\n[sampling]\nmax_new_tokens = 100\nbatch = 5\n\
+         max_proposals_per_context = 64\n\n{backend}\n[confinement]\nprofile = \"strict\"\n\
+         decoy_dir = \"decoys/teacher\"\nmust_not_read = [\"keys/teacher.pem\"]\n"
+    )
+}
+
+/// A request that any backend can carry out.
+pub fn free(contexts: &[usize], proposals: u32) -> ProposeRequest {
+    let method =
+        ProposalMethod::Policy { temperature_micro: Micro(1_000_000), forced_prefix: Vec::new() };
+    ProposeRequest { method, ..sampled(contexts, proposals) }
 }
 
 fn write_data(folder: &Path) {

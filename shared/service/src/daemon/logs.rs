@@ -6,10 +6,16 @@ use tracing_subscriber::EnvFilter;
 
 /// Environment variable with a filter such as `info` or `seal_service=debug`.
 const FILTER: &str = "SEAL_LOG";
+/// A library that quotes answers in full in its messages, whatever the filter says.
+const SILENT: &str = "async_openai=off";
 
 /// Starts logging; a second call changes nothing.
 pub(super) fn init() {
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = match SILENT.parse() {
+        Ok(silent) => filter.add_directive(silent),
+        Err(_) => filter,
+    };
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error means that a test or the launcher has set up logging already.
     let _ = match std::io::stderr().is_terminal() {

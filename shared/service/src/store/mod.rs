@@ -4,8 +4,7 @@ mod atomic;
 mod content;
 mod sqlite;
 
-pub(crate) use atomic::private_folder;
-pub use atomic::write_atomic;
+pub use atomic::{private_folder, write_atomic};
 pub(crate) use content::Incoming;
 pub use content::{ContentStore, StoreError};
 pub use sqlite::{SqliteError, open_sqlite};

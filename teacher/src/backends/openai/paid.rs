@@ -1,0 +1,143 @@
+//! Replies that were paid for, kept under the digest of what was asked.
+//!
+//! **Invariant:** a reply is on disk before it is used, and what is on disk is never asked for again:
+//! not by a job that was killed, not by another job, not by another process.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use seal_protocol::Digest;
+use seal_trust::sha256;
+use serde::{Deserialize, Serialize};
+
+use crate::egress::{Durable, Journal, Spent};
+
+/// Where the replies lie in the teacher's state folder.
+const FILE: &str = "backend/replies.jsonl";
+
+/// How a stored answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Ending {
+    /// With a reply.
+    Written,
+    /// With a refusal.
+    Declined,
+    /// With nothing.
+    Empty,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PaidReply {
+    pub(super) key: Digest,
+    pub(super) ending: Ending,
+    /// Word for word.
+    pub(super) text: String,
+    /// As the endpoint says: `stop`, `length`, ….
+    pub(super) finish: Option<String>,
+    pub(super) spent: Spent,
+}
+
+/// A store that does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum PaidError {
+    /// The system refused.
+    #[error("cannot open the paid replies `{}`: {source}; check that its folder is writable", path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A row that this program would not have written.
+    #[error("paid replies `{}`, line {line}: {reason}; restore the file from a copy", path.display())]
+    Row {
+        /// Which file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// The store.
+pub(super) struct Paid {
+    journal: Journal,
+    known: HashMap<Digest, PaidReply>,
+}
+
+/// Names an order: endpoint, model, prompt and settings are in `url` and `body`.
+pub(super) fn key(url: &str, body: &[u8], seed: u64, proposal: u32) -> Digest {
+    let mut bytes = b"seal/paid-reply/v1".to_vec();
+    for part in [url.as_bytes(), body] {
+        bytes.extend((part.len() as u64).to_le_bytes());
+        bytes.extend(part);
+    }
+    bytes.extend(seed.to_le_bytes());
+    bytes.extend(proposal.to_le_bytes());
+    sha256(&bytes)
+}
+
+impl Paid {
+    /// Opens the store under a state folder.
+    pub(super) fn open(state: &Path) -> Result<Self, PaidError> {
+        let path = state.join(FILE);
+        let (journal, lines) = Journal::open(&path)
+            .map_err(|source| PaidError::Open { path: path.clone(), source })?;
+        let mut known = HashMap::new();
+        for (index, line) in lines.iter().enumerate() {
+            let reply: PaidReply = serde_json::from_str(line).map_err(|error| PaidError::Row {
+                path: path.clone(),
+                line: index + 1,
+                reason: error.to_string(),
+            })?;
+            known.insert(reply.key, reply);
+        }
+        Ok(Self { journal, known })
+    }
+
+    /// The answer to an order, if it was paid for.
+    pub(super) fn get(&self, key: &Digest) -> Option<&PaidReply> {
+        self.known.get(key)
+    }
+
+    /// Starts to keep an answer; done when it is durable.
+    pub(super) fn keep(&mut self, reply: PaidReply) -> Durable {
+        // Strings and numbers only: it always has a JSON form.
+        let text = serde_json::to_string(&reply).unwrap_or_default();
+        self.known.insert(reply.key, reply);
+        self.journal.append(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_found_again_by_another_process() {
+        let state = tempfile::tempdir().unwrap();
+        let key = key("https://h/v1", b"{}", 1, 0);
+        let text = "1. a\n2. b".to_owned();
+        let (ending, finish, spent) = (Ending::Written, None, Spent::default());
+        let reply = PaidReply { key, ending, text, finish, spent };
+        let mut paid = Paid::open(state.path()).unwrap();
+        assert_eq!(paid.get(&key), None);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(paid.keep(reply.clone())).unwrap();
+        assert_eq!(Paid::open(state.path()).unwrap().get(&key), Some(&reply));
+    }
+
+    #[test]
+    fn every_part_of_an_order_changes_its_name() {
+        let base = key("https://h/v1", b"{}", 1, 0);
+        assert_ne!(base, key("https://i/v1", b"{}", 1, 0));
+        assert_ne!(base, key("https://h/v1", b"{ }", 1, 0));
+        assert_ne!(base, key("https://h/v1", b"{}", 2, 0));
+        assert_ne!(base, key("https://h/v1", b"{}", 1, 1));
+        assert_ne!(key("ab", b"c", 1, 0), key("a", b"bc", 1, 0));
+    }
+}

@@ -1,0 +1,296 @@
+//! Many orders at once: so many under way, so many a minute, so much money, and an endpoint that may
+//! fail.
+//!
+//! Everything runs on one thread, so state is shared without locks; nothing holds it across a wait.
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::Notify;
+
+use super::breaker::{Breaker, Permit};
+use super::budget::{Budget, Grant};
+use super::config::OpenAiConfig;
+use super::exchange::{Endpoint, Heard};
+use super::fault::{Consequence, Fault};
+use super::pace::Pace;
+use super::paid::{Ending, Paid, PaidReply, key};
+use super::pause::pause;
+use super::stop::Stop;
+use super::wire::{Reply, Request};
+use crate::backends::{Order, Outcome, Written};
+use crate::egress::{EgressRefusal, Purpose, Redactor, Spent};
+use crate::teacher::Report;
+
+/// The state of all orders.
+pub(super) struct Session {
+    /// Absent: offline.
+    pub(super) endpoint: Option<Endpoint>,
+    pub(super) url: String,
+    pub(super) redactor: Redactor,
+    pub(super) config: OpenAiConfig,
+    pub(super) max_tokens: usize,
+    shared: RefCell<Shared>,
+    /// A request ended, so a reservation may have become room.
+    ended: Notify,
+}
+
+struct Shared {
+    paid: Paid,
+    budget: Budget,
+    pace: Pace,
+    breaker: Breaker,
+    stop: Option<Stop>,
+}
+
+/// An order as it will leave.
+struct Asked<'a> {
+    order: &'a Order,
+    request: Request<'a>,
+    body: Vec<u8>,
+}
+
+impl Session {
+    pub(super) fn new(
+        endpoint: Option<Endpoint>,
+        url: String,
+        redactor: Redactor,
+        config: OpenAiConfig,
+        max_tokens: usize,
+        paid: Paid,
+        budget: Budget,
+    ) -> Self {
+        let limits = &config.limits;
+        let pace = Pace::new(limits.requests_per_minute, limits.tokens_per_minute);
+        let breaker = Breaker::new(config.breaker());
+        let shared = RefCell::new(Shared { paid, budget, pace, breaker, stop: None });
+        Self { endpoint, url, redactor, config, max_tokens, shared, ended: Notify::new() }
+    }
+
+    /// Carries out orders; `None` for those that a stop kept from being answered.
+    pub(super) async fn carry_out(
+        &self,
+        orders: &[Order],
+        temperature: f64,
+        report: Report<'_>,
+    ) -> (Vec<Option<Outcome>>, Option<Stop>) {
+        self.restart();
+        let total = orders.len() as u64;
+        let places = NonZeroUsize::new(self.config.concurrency).map_or(1, NonZeroUsize::get);
+        let numbered = stream::iter(orders.iter().enumerate());
+        let mut under_way = std::pin::pin!(
+            numbered
+                .map(
+                    |(at, order)| async move { (at, self.carry_out_one(order, temperature).await) }
+                )
+                .buffer_unordered(places)
+        );
+        let mut outcomes = vec![None; orders.len()];
+        let mut done = 0;
+        while let Some((at, outcome)) = under_way.next().await {
+            done += u64::from(outcome.is_some());
+            report(done, total);
+            outcomes[at] = outcome;
+        }
+        (outcomes, self.shared.borrow().stop.clone())
+    }
+
+    /// A stop ends one job; the next one tries again.
+    fn restart(&self) {
+        let mut shared = self.shared.borrow_mut();
+        shared.stop = None;
+        shared.breaker = Breaker::new(self.config.breaker());
+    }
+
+    async fn carry_out_one(&self, order: &Order, temperature: f64) -> Option<Outcome> {
+        let prompt = order.prompt.redacted(&self.redactor);
+        let request =
+            Request::new(&self.config, prompt.clone(), temperature, self.max_tokens, order.seed);
+        let request = match request {
+            Ok(request) => request,
+            Err(reason) => return Some(Outcome::Missed(reason.to_owned())),
+        };
+        // The library writes the same value in the same way; the record has what it wrote.
+        let body = serde_json::to_vec(&request).ok()?;
+        let key = key(&self.url, &body, order.seed, order.proposal);
+        let stored = self.shared.borrow().paid.get(&key).cloned();
+        let reply = match stored {
+            Some(reply) => reply,
+            None => match self.ask(&Asked { order, request, body }).await? {
+                Ok(reply) => self.keep(PaidReply { key, ..reply }).await?,
+                Err(missed) => return Some(Outcome::Missed(missed)),
+            },
+        };
+        Some(match reply.ending {
+            Ending::Written => {
+                let prompt_digest = prompt.digest();
+                Outcome::Written(Written { text: reply.text, tokens: Vec::new(), prompt_digest })
+            }
+            Ending::Declined => Outcome::Missed(told(&Fault::Declined)),
+            Ending::Empty => Outcome::Missed(told(&Fault::Empty)),
+        })
+    }
+
+    /// Asks until there is an answer to keep, the order is given up (`Err`), or all stops (`None`).
+    async fn ask(&self, asked: &Asked<'_>) -> Option<Result<PaidReply, String>> {
+        let mut dice = ChaCha8Rng::seed_from_u64(asked.order.seed);
+        let mut attempt = 1;
+        loop {
+            let (heard, spent) = self.attempt(asked, attempt).await?;
+            let fault = match heard {
+                Ok(reply) => return Some(Ok(paid_reply(Ending::Written, reply, spent))),
+                Err((Fault::Declined, Some(reply))) => {
+                    return Some(Ok(paid_reply(Ending::Declined, reply, spent)));
+                }
+                Err((Fault::Empty, Some(reply))) => {
+                    return Some(Ok(paid_reply(Ending::Empty, reply, spent)));
+                }
+                Err((fault, _)) => fault,
+            };
+            let repeats = &self.config.repeats;
+            let wait = match fault.consequence() {
+                Consequence::Stop => return self.stop(Stop::refused(&fault)),
+                Consequence::Skip => return Some(Err(told(&fault))),
+                Consequence::Repeat(_) if attempt >= repeats.attempts => {
+                    return Some(Err(format!("{} after {attempt} attempts", told(&fault))));
+                }
+                Consequence::Repeat(after) => {
+                    let (first, longest) = (repeats.first_pause_s, repeats.longest_pause_s);
+                    pause(attempt, after, first, longest, &mut dice)
+                }
+            };
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => {
+                    let why = "and asks for a longer pause than `longest_pause_s`";
+                    return Some(Err(format!("{} {why}", told(&fault))));
+                }
+            }
+            attempt += 1;
+        }
+    }
+
+    /// One request, once it may leave.
+    async fn attempt(&self, asked: &Asked<'_>, attempt: u32) -> Option<(Heard, Spent)> {
+        let Some(endpoint) = &self.endpoint else {
+            return self.stop(Stop::Offline(EgressRefusal::Offline));
+        };
+        let most = self.config.prices().most(asked.body.len(), self.max_tokens);
+        self.pass_breaker().await?;
+        self.pass_budget(most).await?;
+        self.keep_pace(most).await;
+        if self.stopped() {
+            self.settle(most, Spent::default());
+            return None;
+        }
+        let order = asked.order;
+        let purpose =
+            Purpose { context_digest: order.context_digest, proposal: order.proposal, attempt };
+        let (heard, spent) = endpoint.ask(&asked.request, purpose, most).await;
+        self.settle(most, spent);
+        self.judge(heard.as_ref().err().map(|(fault, _)| fault), attempt);
+        Some((heard, spent))
+    }
+
+    fn settle(&self, most: Spent, spent: Spent) {
+        self.shared.borrow_mut().budget.settle(most, spent);
+        self.ended.notify_waiters();
+    }
+
+    /// What a request's end says about the endpoint.
+    fn judge(&self, fault: Option<&Fault>, attempt: u32) {
+        let mut shared = self.shared.borrow_mut();
+        match fault {
+            None => shared.breaker.succeeded(),
+            Some(fault) if fault.is_failure() => shared.breaker.failed(Instant::now()),
+            Some(_) => shared.breaker.undecided(),
+        }
+        if let Some(fault) = fault {
+            let code = fault.code();
+            tracing::warn!(egress.fault = code, egress.attempt = attempt, "{fault}");
+            if shared.breaker.is_over() {
+                shared.stop.get_or_insert(Stop::Failing { code });
+            }
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.shared.borrow().stop.is_some()
+    }
+
+    async fn pass_breaker(&self) -> Option<()> {
+        loop {
+            if self.stopped() {
+                return None;
+            }
+            let permit = self.shared.borrow_mut().breaker.permit(Instant::now());
+            match permit {
+                Permit::Go => return Some(()),
+                Permit::Over => return None,
+                Permit::Wait(time) => tokio::time::sleep(time).await,
+            }
+        }
+    }
+
+    async fn pass_budget(&self, most: Spent) -> Option<()> {
+        loop {
+            let ended = self.ended.notified();
+            let mut ended = std::pin::pin!(ended);
+            // Registered before the look, so that no end is missed in between.
+            ended.as_mut().enable();
+            if self.stopped() {
+                return None;
+            }
+            let grant = self.shared.borrow_mut().budget.reserve(most);
+            match grant {
+                Grant::Granted => return Some(()),
+                Grant::Wait => ended.await,
+                Grant::Over => {
+                    let paid = self.shared.borrow().budget.paid();
+                    return self.stop(Stop::Budget {
+                        paid: (paid.input_tokens, paid.output_tokens),
+                        cost_micro: paid.cost_micro,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn keep_pace(&self, most: Spent) {
+        let tokens = most.input_tokens.saturating_add(most.output_tokens);
+        let wait = self.shared.borrow_mut().pace.place(tokens, Instant::now());
+        if wait > Duration::ZERO {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn keep(&self, reply: PaidReply) -> Option<PaidReply> {
+        let durable = self.shared.borrow_mut().paid.keep(reply.clone());
+        match durable.await {
+            Ok(()) => Some(reply),
+            Err(error) => self.stop(Stop::refused(&error.into())),
+        }
+    }
+
+    fn stop<T>(&self, stop: Stop) -> Option<T> {
+        self.shared.borrow_mut().stop.get_or_insert(stop);
+        self.ended.notify_waiters();
+        None
+    }
+}
+
+fn paid_reply(ending: Ending, reply: Reply, spent: Spent) -> PaidReply {
+    let text = if ending == Ending::Declined { reply.refusal } else { reply.text };
+    // The name is put in by whoever knows the order.
+    PaidReply { key: seal_trust::sha256(b""), ending, text, finish: reply.finish, spent }
+}
+
+/// `code: words`, as an outcome says it.
+fn told(fault: &Fault) -> String {
+    format!("{}: {fault}", fault.code())
+}

@@ -1,0 +1,84 @@
+//! The backend against an endpoint that misbehaves.
+
+mod faults;
+mod many;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use seal_protocol::{Micro, UnixSeconds};
+use seal_service::clock::FixedClock;
+use seal_trust::sha256;
+
+use super::*;
+use crate::backends::Prompt;
+use crate::egress::{EgressRow, read_record};
+
+#[path = "../../../../tests/double/mod.rs"]
+mod double;
+
+use double::{Act, Double};
+
+/// Settings under which a test is over soon.
+fn config(double: &Double) -> OpenAiConfig {
+    let text = format!("base_url = \"{}\"\nmodel = \"m\"\n", double.base_url());
+    let mut config: OpenAiConfig = toml::from_str(&text).unwrap();
+    config.repeats.first_pause_s = Duration::from_millis(4);
+    config.repeats.longest_pause_s = Duration::from_secs(2);
+    config.repeats.attempts = 3;
+    config.repeats.breaker_pause_s = Duration::from_millis(20);
+    config
+}
+
+fn egress(double: &Double) -> EgressConfig {
+    EgressConfig {
+        allow_hosts: vec![double.host()],
+        allow_loopback: true,
+        ..EgressConfig::default()
+    }
+}
+
+fn open_with(config: &OpenAiConfig, egress: &EgressConfig, state: &Path) -> OpenAi {
+    let access = Access::prepare(config, egress).unwrap();
+    let clock = Arc::new(FixedClock::at(UnixSeconds(7)));
+    OpenAi::open(config, egress, 100, access, state, clock).unwrap()
+}
+
+fn orders(count: u32) -> Vec<Order> {
+    let order = |number: u32| {
+        let text = format!("Passage {}", number / 5);
+        let context_digest = sha256(text.as_bytes());
+        let prompt = Prompt::Text(text);
+        Order {
+            prompt_digest: prompt.digest(),
+            prompt,
+            context_digest,
+            context_id: format!("c{}", number / 5),
+            proposal: number % 5,
+            seed: u64::from(number),
+        }
+    };
+    (0..count).map(order).collect()
+}
+
+fn write(backend: &mut OpenAi, orders: &[Order]) -> Result<Vec<Outcome>, TeacherError> {
+    let sampling = Sampling { policy: backend.first_policy(), temperature: Micro(1_000_000) };
+    backend.write(orders, &sampling, &mut |_, _| {})
+}
+
+/// The text, or the reason without one.
+fn said(outcome: &Outcome) -> Result<&str, &str> {
+    match outcome {
+        Outcome::Written(written) => Ok(&written.text),
+        Outcome::Missed(reason) => Err(reason),
+    }
+}
+
+fn outcomes_recorded(state: &Path) -> Vec<String> {
+    let outcome = |row: EgressRow| match row {
+        EgressRow::Answered { outcome, .. } => Some(outcome),
+        EgressRow::Sent { .. } => None,
+    };
+    read_record(state).unwrap().into_iter().filter_map(outcome).collect()
+}
