@@ -98,24 +98,16 @@ fn device_peak(device: &Device, dtype: DType) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Settings, Shape, run};
+    use crate::Shape;
 
     #[test]
     fn blocks_run_on_the_engine_for_gpus() {
-        let settings = Settings {
-            shape: Shape::Miniature,
-            target: Target::Device(Device::Cpu, DType::F32),
-            candidates: 3,
-            rounds: 1,
-            quick: true,
-            peer: None,
-            published: false,
-        };
-        let report = run(&settings, &|_| {}).unwrap();
-        let named = report.machine.device.unwrap();
-        assert!(named.ends_with("f32 weights"), "{named}");
-        assert!(report.candidates_per_minute > 0.0 && report.answer_tokens_per_s > 0.0);
-        assert!(report.utilisation > 0.0 && report.peak_flops > 1e8);
+        let target = Target::Device(Device::Cpu, DType::F32);
+        let decoder = target.decoder(&Shape::Miniature.config().unwrap()).unwrap();
+        let time = ours::block(&decoder, 1, 1).unwrap();
+        assert!(time.training_s > 0.0 && time.answering_s > 0.0);
+        assert!(target.name().unwrap().ends_with("f32 weights"));
+        assert!(target.peak_flops().unwrap() > 1e6);
     }
 
     #[test]
