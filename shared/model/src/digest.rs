@@ -1,5 +1,7 @@
 //! The digest that names a base model.
 
+use crate::chat::ChatError;
+use crate::chat::folder::deciding_files;
 use crate::error::{ModelError, Result};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -10,7 +12,9 @@ use std::path::Path;
 const NAMED: [&str; 3] = ["config.json", "tokenizer.json", "generation_config.json"];
 
 /// SHA-256 over the files that decide what the model in `dir` computes: `config.json`,
-/// `*.safetensors`, `tokenizer.json` and `generation_config.json`, those that exist.
+/// `*.safetensors`, `tokenizer.json` and `generation_config.json`, those that exist; and, where the
+/// folder has a chat template, `chat_template.jinja`, `additional_chat_templates/*.jinja`,
+/// `tokenizer_config.json` and `special_tokens_map.json`.
 ///
 /// Hashed in name order as `name NUL length NUL sha256`, the length in decimal.
 ///
@@ -25,6 +29,7 @@ pub fn folder_digest(dir: &Path) -> Result<[u8; 32]> {
         }
     }
     names.retain(|name| NAMED.contains(&name.as_str()) || name.ends_with(".safetensors"));
+    names.extend(deciding_files(dir).map_err(|error| unread(dir, error))?);
     names.sort_unstable();
     if !names.iter().any(|name| name.ends_with(".safetensors")) {
         let problem = "no `.safetensors` file; is this a model folder?".into();
@@ -39,6 +44,13 @@ pub fn folder_digest(dir: &Path) -> Result<[u8; 32]> {
         folder.update(digest);
     }
     Ok(folder.finalize().into())
+}
+
+fn unread(dir: &Path, error: ChatError) -> ModelError {
+    match error {
+        ChatError::File { path, source } => ModelError::File { path, source },
+        other => ModelError::Config { path: dir.to_path_buf(), problem: other.to_string() },
+    }
 }
 
 fn file_digest(path: &Path) -> io::Result<(u64, [u8; 32])> {
@@ -70,5 +82,32 @@ mod tests {
         assert_eq!(folder_digest(dir.path()).unwrap(), first);
         write("model.safetensors", "b");
         assert_ne!(folder_digest(dir.path()).unwrap(), first);
+    }
+
+    #[test]
+    fn a_chat_template_and_what_it_is_given_belong_to_the_model() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        let digest = || folder_digest(dir.path()).unwrap();
+        write("model.safetensors", "a");
+        write("config.json", "{}");
+        let bare = digest();
+        write("tokenizer_config.json", r#"{"bos_token": "<s>"}"#);
+        assert_eq!(digest(), bare, "without a template its tokens decide nothing");
+        let mut seen = vec![bare];
+        let mut changes = |name: &str, text: &str| {
+            write(name, text);
+            assert!(!seen.contains(&digest()), "{name} must change the digest");
+            seen.push(digest());
+        };
+        changes("chat_template.jinja", "{{ bos_token }}");
+        changes("chat_template.jinja", "{{ eos_token }}");
+        changes("tokenizer_config.json", r#"{"bos_token": "<t>"}"#);
+        changes("special_tokens_map.json", r#"{"bos_token": "<u>"}"#);
+        fs::create_dir(dir.path().join("additional_chat_templates")).unwrap();
+        changes("additional_chat_templates/rag.jinja", "r");
+        fs::remove_file(dir.path().join("chat_template.jinja")).unwrap();
+        fs::remove_dir_all(dir.path().join("additional_chat_templates")).unwrap();
+        changes("tokenizer_config.json", r#"{"chat_template": "{{ messages }}"}"#);
     }
 }

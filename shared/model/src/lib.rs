@@ -8,6 +8,7 @@
 
 pub mod adapter;
 pub mod batch;
+pub mod chat;
 pub mod decoder;
 pub mod device;
 mod digest;
@@ -31,7 +32,7 @@ pub use decoder::{Decoder, DecoderConfig, Family, SlidingWindow};
 pub use device::DeviceChoice;
 pub use digest::folder_digest;
 pub use error::{ModelError, Result};
-pub use folder::ModelFolder;
+pub use folder::{GenerationConfig, ModelFolder};
 pub use generate::{
     Event, Finish, Generated, Generator, Limits, Prompt, Request, SamplingConfig, Statistics,
     Ticket, TokenConstraint, TokenMask, generate,

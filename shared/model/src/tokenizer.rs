@@ -5,6 +5,7 @@
 
 use crate::error::{ModelError, Result};
 use serde_json::Value;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// `tokenizer.json` and the ids that begin and end a text.
@@ -37,6 +38,16 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode(text, false).map_err(|e| refused(&self.path, &e))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The tokens of `text`, nothing added, and the bytes of `text` that each stands for.
+    ///
+    /// # Errors
+    /// A text the tokenizer has no tokens for.
+    pub fn encode_places(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
+        let encoding = self.inner.encode(text, false).map_err(|e| refused(&self.path, &e))?;
+        let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
+        Ok((encoding.get_ids().to_vec(), places.collect()))
     }
 
     /// The text of `tokens`, special tokens included; ids without a token are left out.

@@ -1,11 +1,13 @@
-//! Hugging Face model folders, read safely: `config.json` and safetensors, nothing else.
+//! Hugging Face model folders, read safely: `config.json`, `generation_config.json` and safetensors,
+//! nothing else.
 //!
 //! **Invariant:** an open [`ModelFolder`] has every tensor its config asks for, once, at the right
 //! shape, as floats, inside files that are as long as they say. Only the numbers are still unread.
 //! **Invariant:** what a folder claims costs no memory and runs no code; pickles are never opened.
-//! Absent: the tokenizer and its templates.
+//! Absent: the tokenizer and its templates (`chat`).
 
 mod convert;
+mod generation;
 mod header;
 mod index;
 mod kind;
@@ -14,12 +16,14 @@ mod weight_file;
 mod write;
 
 pub(crate) use convert::{append_f32, has_non_finite, is_float};
+pub use generation::GenerationConfig;
 pub use header::HeaderError;
 pub(crate) use header::{Header, Limits, TensorInfo};
 pub use refusal::Refusal;
 pub(crate) use weight_file::{header_of_bytes, open_with_header, read_whole};
 pub(crate) use write::{Metadata, WriteError, f32_bytes, write_f32};
 
+use crate::chat::folder::MORE_TEMPLATES;
 use crate::decoder::{DecoderConfig, parameters};
 use crate::error::{ModelError, Result};
 use candle_core::{DType, Device, Tensor};
@@ -63,7 +67,10 @@ impl ModelFolder {
         if !names.iter().any(|name| name == CONFIG) {
             return Err(refuse(kind::without_config(dir, &names)));
         }
-        let config = read_config(dir)?;
+        let mut config = read_config(dir)?;
+        // Whoever tunes a model to chat adds its end-of-turn token here, and not in config.json.
+        let ends = GenerationConfig::load(dir)?.and_then(|generation| generation.eos_token_ids);
+        config.eos_token_ids = ends.unwrap_or(config.eos_token_ids);
         let kind = kind::weights(dir, &names).map_err(refuse)?;
         let (files, file_of) = match kind {
             Kind::Single => single(&dir.join(kind::SINGLE))?,
@@ -175,7 +182,8 @@ fn not_a_float(name: String, dtype: Dtype) -> Refusal {
 /// folder must be allowed these too.
 #[must_use]
 pub fn linked_files(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let folders = [dir.to_path_buf(), dir.join(MORE_TEMPLATES)];
+    let entries = folders.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
     let links = entries.map(|entry| entry.path()).filter(|path| path.is_symlink());
     links.filter_map(|path| path.canonicalize().ok()).collect()
 }
