@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use seal_model::DeviceChoice;
+use seal_model::chat::ChatSettings;
 use seal_protocol::Digest;
 use seal_service::config::ConfigError;
 use seal_service::confine::Profile;
@@ -41,8 +42,11 @@ pub struct AuditorConfig {
     /// SHA-256 of the trust root's file; absent: the file is taken as it is.
     #[serde(default)]
     pub trust_root_sha256: Option<Digest>,
-    /// How an item is asked; `{question}` stands for its question.
+    /// How an item is asked; `{question}` stands for its question. With `[chat]` it is the user's turn.
     pub prompt: String,
+    /// Ask in the base model's own chat format. Absent: in plain text.
+    #[serde(default)]
+    pub chat: Option<ChatSettings>,
     /// Life of a verdict, in seconds; at most the trust root's limit.
     pub verdict_ttl_s: u64,
     /// What only this role may read.
@@ -190,5 +194,22 @@ mod tests {
     #[test]
     fn the_miniature_rules_pass_their_own_examples() {
         Rules::load(&folder().join("rules.toml")).unwrap();
+    }
+
+    #[test]
+    fn the_chat_table_of_the_shipped_config_parses_once_it_is_no_comment() {
+        let shipped =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/miniature/auditor.toml");
+        let text = std::fs::read_to_string(shipped).unwrap();
+        let (before, rest) = text.split_once("# [chat]\n").unwrap();
+        let (table, after) = rest.split_once("\n\n").unwrap();
+        let table: String = table.lines().map(|line| line.replacen("# ", "", 1) + "\n").collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("auditor.toml");
+        std::fs::write(&path, format!("{before}[chat]\n{table}\n{after}")).unwrap();
+        let chat = AuditorConfig::load(&path).unwrap().chat.unwrap();
+        assert_eq!(chat.system.as_deref(), Some("Answer briefly."));
+        assert_eq!(chat.date.unwrap().to_string(), "2024-07-26");
+        assert!(chat.variables.contains_key("enable_thinking"));
     }
 }

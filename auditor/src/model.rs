@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use candle_core::Device;
+use seal_model::chat::{ChatError, ChatFormat, ChatSettings};
 use seal_model::fit::Work;
 use seal_model::{
     Adapter, Decoder, ItemScore, ModelError, ScoreItem, Tokenizer, folder_digest, score,
@@ -23,14 +24,30 @@ mod written;
 /// Where the question goes in the prompt template.
 pub const QUESTION: &str = "{question}";
 
+/// How items are asked.
+pub struct Asking {
+    /// The prompt template; with a chat format it is the user's turn.
+    pub prompt: String,
+    /// The base model's own chat format, if it is asked in that.
+    pub chat: Option<ChatSettings>,
+}
+
 /// The base model with its tokenizer and the prompt that asks an item.
 pub struct ModelMeasurer {
     decoder: Decoder,
     tokenizer: Tokenizer,
-    bos: u32,
+    head: Head,
     prompt: String,
     base_model_digest: Digest,
     tokenizer_digest: Digest,
+}
+
+/// What comes before an item's words.
+enum Head {
+    /// The token that begins a text.
+    Begin(u32),
+    /// All that the chat template writes.
+    Chat(Box<ChatFormat>),
 }
 
 impl ModelMeasurer {
@@ -38,23 +55,27 @@ impl ModelMeasurer {
     ///
     /// # Errors
     /// A model that does not fit, of which no weight is read; a file that is missing or damaged; a
-    /// tokenizer without a token that begins a text.
+    /// tokenizer without a token that begins a text, or a folder without the chat template that it is
+    /// to be asked with.
     pub fn load(
         base: &Path,
-        prompt: &str,
+        asking: Asking,
         device: &Device,
         works: &[Work],
-    ) -> Result<Self, ModelError> {
+    ) -> Result<Self, ChatError> {
         let tokenizer_file = base.join("tokenizer.json");
         let unreadable = |source| ModelError::File { path: tokenizer_file.clone(), source };
         let tokenizer_digest = sha256_file(&tokenizer_file).map_err(unreadable)?;
         let tokenizer = Tokenizer::load(base)?;
-        let bos = tokenizer.bos().ok_or_else(|| no_bos(base))?;
+        let head = match asking.chat {
+            Some(settings) => Head::Chat(Box::new(ChatFormat::load(base, &tokenizer, settings)?)),
+            None => Head::Begin(tokenizer.bos().ok_or_else(|| no_bos(base))?),
+        };
         Ok(Self {
             decoder: Decoder::load_for(base, device, works)?,
             tokenizer,
-            bos,
-            prompt: prompt.to_owned(),
+            head,
+            prompt: asking.prompt,
             base_model_digest: Digest::from_bytes(folder_digest(base)?),
             tokenizer_digest,
         })
@@ -86,10 +107,21 @@ impl ModelMeasurer {
     }
 
     fn ask(&self, adapter: Option<usize>, item: &Item) -> Result<ScoreItem, ModelError> {
-        let mut prompt = vec![self.bos];
-        prompt.extend(self.tokenizer.encode(&self.prompt.replace(QUESTION, &item.asked()))?);
+        let question = self.prompt.replace(QUESTION, &item.asked());
+        let prompt = match &self.head {
+            Head::Begin(token) => [vec![*token], self.tokenizer.encode(&question)?].concat(),
+            Head::Chat(chat) => chat.question(&self.tokenizer, &question).map_err(unasked)?,
+        };
         let answer = self.tokenizer.encode(&item.answer)?;
         Ok(ScoreItem { adapter, prompt, answer })
+    }
+
+    /// Tokens that end an answer, besides the model's own end tokens.
+    fn turn_ends(&self) -> Vec<u32> {
+        match &self.head {
+            Head::Begin(_) => Vec::new(),
+            Head::Chat(chat) => chat.ends().to_vec(),
+        }
     }
 
     /// Forced scores for all, then what is written for those that a grader reads.
@@ -170,6 +202,14 @@ fn outcome(score: ItemScore) -> Outcome {
         exact: score.exact,
         empty: score.empty,
         log_prob: nats.is_finite().then(|| Micro::from_f64(nats)),
+    }
+}
+
+/// The template's own words may hold the item; they stay here.
+fn unasked(error: ChatError) -> ModelError {
+    match error {
+        ChatError::Tokens(error) => *error,
+        _ => ModelError::Input("the chat template refuses the question of an item".to_owned()),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use seal_model::LoraSpec;
+use seal_model::chat::ChatSettings;
 use seal_model::fit::Work;
 use seal_protocol::{Digest, Evaluator, LedgerEvent, Role, UnixSeconds};
 use seal_service::daemon::Context;
@@ -22,7 +23,7 @@ use crate::grading::{Grading, Gradings};
 use crate::items::Item;
 use crate::ledger::{Artefact, ArtefactKind, InForce, Ledger, LedgerKey};
 use crate::measure::Measurer;
-use crate::model::{ModelMeasurer, QUESTION};
+use crate::model::{Asking, ModelMeasurer, QUESTION};
 use crate::policy::{Bundle, Policy};
 use crate::rules::Rules;
 use crate::vault::{Vault, VaultFiles};
@@ -81,6 +82,8 @@ fn key_of(
 struct Deciding<'a> {
     gate: &'a GateSettings,
     prompt: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chat: Option<&'a ChatSettings>,
     #[serde(skip_serializing_if = "Gradings::is_default")]
     grading: &'a Gradings,
     rules_sha256: Digest,
@@ -112,6 +115,7 @@ pub(crate) fn auditor(
     let policy_digest = digest_of(&Deciding {
         gate: &settings,
         prompt: &config.prompt,
+        chat: config.chat.as_ref(),
         grading: &config.grading,
         rules_sha256,
         retention_items_per_edit: config.vault.retention_items_per_edit,
@@ -127,8 +131,7 @@ pub(crate) fn auditor(
         evaluator.binary_digest,
     )?;
     let now = context.clock.now();
-    let scope =
-        digest_of(&(measurer.base_model_digest(), measurer.tokenizer_digest(), &config.prompt))?;
+    let scope = scope(&config, &measurer)?;
     let signer = LedgerKey { key: secrets.ledger_key, origin: config.ledger_origin };
     let in_force =
         in_force(&secrets.root, measurer.base_model_digest(), policy_digest, policy.as_ref())?;
@@ -202,6 +205,15 @@ fn in_force(
     })
 }
 
+/// What the base's cached answers depend on.
+fn scope(config: &AuditorConfig, measurer: &ModelMeasurer) -> Result<Digest> {
+    let asked = (measurer.base_model_digest(), measurer.tokenizer_digest(), &config.prompt);
+    Ok(match &config.chat {
+        None => digest_of(&asked)?,
+        Some(chat) => digest_of(&(asked, chat))?,
+    })
+}
+
 fn vault_files(config: &AuditorConfig) -> VaultFiles {
     VaultFiles {
         tau: config.vault.tau.clone(),
@@ -227,7 +239,8 @@ fn measurer(config: &AuditorConfig, vault: &Vault) -> Result<ModelMeasurer> {
         tracing::warn!("{note}");
     }
     let works = [audit_work(config, vault)];
-    let measurer = ModelMeasurer::load(&config.base_model, &config.prompt, &opened.device, &works)?;
+    let asking = Asking { prompt: config.prompt.clone(), chat: config.chat.clone() };
+    let measurer = ModelMeasurer::load(&config.base_model, asking, &opened.device, &works)?;
     for (items, grading) in vault.suites(&config.grading) {
         grading.check(items.iter().copied())?;
         measurer.check(items, grading).context("the vault does not fit the base model")?;

@@ -281,7 +281,7 @@ fn share(outcomes: &[Outcome]) -> Option<f64> {
 pub(crate) fn line_count(edit: &SelfEdit) -> usize {
     let written = |example: &&TrainingExample| match example {
         TrainingExample::Text { part, .. } => *part == seal_protocol::LossPart::Edit,
-        TrainingExample::PromptCompletion { .. } => true,
+        TrainingExample::PromptCompletion { .. } | TrainingExample::Messages { .. } => true,
     };
     edit.examples.iter().filter(written).count()
 }

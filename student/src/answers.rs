@@ -1,10 +1,12 @@
 //! Answers of the served model and, for comparison, of other versions.
 //!
-//! Greedy, unmerged, all versions in one batch. Every answer names the version and the adapter.
+//! Unmerged, all versions in one batch, by default greedy. Every answer names the version and the
+//! adapter.
 
-use seal_model::{Adapter, Prompt, SamplingConfig, generate};
+use seal_model::{Adapter, GenerationConfig, Prompt, SamplingConfig, generate};
 use seal_protocol::{Answer, Answers, AskRequest, Digest};
 
+use crate::config::AnswerSampling;
 use crate::error::StudentError;
 use crate::history::history;
 use crate::student::Student;
@@ -51,10 +53,17 @@ impl Student {
             ));
         }
         let prompt = serving.prompt.replace("{question}", question);
-        let encoded = self.tokenizer.encode(&prompt);
-        match encoded {
-            Ok(encoded) => Ok(self.tokenizer.bos().into_iter().chain(encoded).collect()),
-            Err(error) => refuse(format!("the model cannot read the question: {error}")),
+        let unreadable = |error: &dyn std::fmt::Display| {
+            StudentError::Question(format!("the model cannot read the question: {error}"))
+        };
+        match &self.chat {
+            Some(chat) => {
+                chat.question(&self.tokenizer, &prompt).map_err(|error| unreadable(&error))
+            }
+            None => {
+                let encoded = self.tokenizer.encode(&prompt).map_err(|error| unreadable(&error))?;
+                Ok(self.tokenizer.bos().into_iter().chain(encoded).collect())
+            }
         }
     }
 
@@ -85,7 +94,7 @@ impl Student {
         };
         let prompts: Vec<Prompt> = loaded.iter().map(&mut prompt).collect();
         let limit = max_new_tokens.clamp(1, self.config.serving.max_new_tokens);
-        let sampling = self.greedy(limit as usize);
+        let sampling = self.sampling(limit as usize)?;
         let replies = generate(&self.base, &adapters, &prompts, &sampling, &mut |_, _| {})?;
         Ok(replies.iter().map(|reply| self.tokenizer.decode(reply.content())).collect())
     }
@@ -101,13 +110,16 @@ impl Student {
         }
     }
 
-    fn greedy(&self, max_new_tokens: usize) -> SamplingConfig {
+    fn sampling(&self, max_new_tokens: usize) -> Result<SamplingConfig, StudentError> {
+        let greedy = SamplingConfig { temperature: 0.0, ..SamplingConfig::default() };
+        let drawn = match self.config.serving.sampling {
+            AnswerSampling::Greedy => greedy,
+            AnswerSampling::Model => GenerationConfig::load(&self.config.base_model)?
+                .map_or(greedy, |makers| makers.sampling),
+        };
         let stop = self.config.serving.stop.iter();
-        SamplingConfig {
-            max_new_tokens,
-            temperature: 0.0,
-            stop: stop.filter_map(|word| self.tokenizer.token_id(word)).collect(),
-            ..SamplingConfig::default()
-        }
+        let turn_ends = self.chat.iter().flat_map(|chat| chat.ends());
+        let stop = stop.filter_map(|word| self.tokenizer.token_id(word)).chain(turn_ends.copied());
+        Ok(SamplingConfig { max_new_tokens, stop: stop.collect(), ..drawn })
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use seal_model::DeviceChoice;
+use seal_model::chat::ChatSettings;
 use seal_protocol::Digest;
 use seal_service::config::ConfigError;
 use seal_service::confine::Profile;
@@ -59,6 +60,10 @@ pub struct StudentConfig {
     pub consolidation: ConsolidationConfig,
     /// How far an edit may move the inner update.
     pub directives: DirectiveLimits,
+    /// Talk to the base model in its own chat format: questions, prompts with completions, and
+    /// conversations. Absent: in plain text.
+    #[serde(default)]
+    pub chat: Option<ChatSettings>,
     /// How questions are answered.
     pub serving: ServingConfig,
     /// What the kernel enforces on this process.
@@ -69,14 +74,28 @@ pub struct StudentConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServingConfig {
-    /// The prompt; `{question}` stands for the user's words.
+    /// The prompt; `{question}` stands for the user's words. With `[chat]` it is the user's turn.
     pub prompt: String,
     /// Tokens that end an answer; they are not part of it.
     pub stop: Vec<String>,
+    /// How the next word is chosen.
+    #[serde(default)]
+    pub sampling: AnswerSampling,
     /// Longest answer that may be asked for.
     pub max_new_tokens: u32,
     /// Longest question, in characters.
     pub max_question_chars: usize,
+}
+
+/// How the words of an answer are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerSampling {
+    /// Always the most likely one.
+    #[default]
+    Greedy,
+    /// As generation_config.json of the base model says, with the same seed for every question.
+    Model,
 }
 
 /// `[confinement]`.
@@ -141,5 +160,22 @@ mod tests {
         assert!(config.inner_update.replay[0].file.starts_with(&folder));
         assert!(matches!(config.endpoint, Endpoint::Unix(path) if path.starts_with(&folder)));
         assert_eq!((config.inner_update.r, config.inner_update.steps), (16, 14));
+    }
+
+    #[test]
+    fn the_chat_table_of_the_shipped_config_parses_once_it_is_no_comment() {
+        let shipped =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/miniature/student.toml");
+        let text = std::fs::read_to_string(shipped).unwrap();
+        let (before, rest) = text.split_once("# [chat]\n").unwrap();
+        let (table, after) = rest.split_once("\n\n").unwrap();
+        let table: String = table.lines().map(|line| line.replacen("# ", "", 1) + "\n").collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("student.toml");
+        std::fs::write(&path, format!("{before}[chat]\n{table}\n{after}")).unwrap();
+        let chat = StudentConfig::load(&path).unwrap().chat.unwrap();
+        assert_eq!(chat.system.as_deref(), Some("Answer briefly."));
+        assert_eq!(chat.date.unwrap().to_string(), "2024-07-26");
+        assert!(chat.variables.contains_key("enable_thinking"));
     }
 }

@@ -126,7 +126,7 @@ impl Student {
         Ok(Task {
             contexts,
             edits: edits.iter().map(|edit| edit.digest).collect(),
-            recipe_digest: recipe.digest(&self.consolidation_replay)?,
+            recipe_digest: recipe.digest(&self.consolidation_replay, self.config.chat.as_ref())?,
             recipe,
             seed,
             sequences,

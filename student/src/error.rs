@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use seal_model::chat::ChatError;
 use seal_model::{AdapterError, ModelError};
 use seal_protocol::{Digest, ErrorBody};
 use seal_service::store::StoreError;
@@ -87,6 +88,9 @@ pub enum StudentError {
     /// Model folder or generation.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The base model's chat format.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
     /// Training.
     #[error(transparent)]
     Training(#[from] TrainError),
@@ -118,7 +122,9 @@ impl StudentError {
             Self::Write { .. } | Self::Store(_) | Self::State(_) => "storage_failed",
             Self::Canonical(_) => "not_canonical",
             Self::Key(_) => "key_unusable",
-            Self::Replay(_) | Self::Config(_) | Self::Recipe { .. } => "config_unusable",
+            Self::Replay(_) | Self::Config(_) | Self::Recipe { .. } | Self::Chat(_) => {
+                "config_unusable"
+            }
             Self::RequestUnknown(_) => "request_unknown",
             Self::Adapter(_) => "adapter_unusable",
             Self::Training(TrainError::Diverged(_)) => "training_diverged",

@@ -108,7 +108,7 @@ impl Student {
         Ok(Ok(Task {
             contexts: vec![edit.edit.context_digest],
             edits: vec![edit.digest],
-            recipe_digest: recipe.digest(&self.inner_replay)?,
+            recipe_digest: recipe.digest(&self.inner_replay, self.config.chat.as_ref())?,
             recipe,
             seed,
             sequences,

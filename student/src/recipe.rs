@@ -5,6 +5,7 @@
 //! **Invariant:** two updates with the same recipe digest differ by their edits and seed alone;
 //! replay files enter it by the digest of their content.
 
+use seal_model::chat::ChatSettings;
 use seal_model::lora::target_modules;
 use seal_model::{LoraInit, LoraSpec, Projection};
 use seal_protocol::Digest;
@@ -134,6 +135,8 @@ struct Resolved<'a> {
     edit_repeats: usize,
     contexts: bool,
     replay: Vec<ResolvedQuota>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chat: Option<&'a ChatSettings>,
 }
 
 fn is_neutral<T: Default + PartialEq>(value: &T) -> bool {
@@ -219,11 +222,15 @@ impl UpdateRecipe {
         mixed
     }
 
-    /// Digest of the recipe with the content of its replay files.
+    /// Digest of the recipe with the content of its replay files and the chat format, if any.
     ///
     /// # Errors
     /// A number that is not finite.
-    pub fn digest(&self, replay: &[ReplaySource]) -> Result<Digest, CanonicalError> {
+    pub fn digest(
+        &self,
+        replay: &[ReplaySource],
+        chat: Option<&ChatSettings>,
+    ) -> Result<Digest, CanonicalError> {
         digest_of(&Resolved {
             version: 1,
             loss: LOSS,
@@ -251,6 +258,7 @@ impl UpdateRecipe {
             edit_repeats: self.edit_repeats,
             contexts: self.contexts,
             replay: resolved(replay),
+            chat,
         })
     }
 }
@@ -299,12 +307,12 @@ pub(crate) mod tests {
 
     #[test]
     fn any_change_of_recipe_or_replay_changes_the_digest() {
-        let digest = recipe().digest(&[source([0; 32])]).unwrap();
-        assert_eq!(digest, recipe().digest(&[source([0; 32])]).unwrap());
-        assert_ne!(digest, recipe().digest(&[source([1; 32])]).unwrap());
+        let digest = recipe().digest(&[source([0; 32])], None).unwrap();
+        assert_eq!(digest, recipe().digest(&[source([0; 32])], None).unwrap());
+        assert_ne!(digest, recipe().digest(&[source([1; 32])], None).unwrap());
         let mut longer = recipe();
         longer.steps += 1;
-        assert_ne!(digest, longer.digest(&[source([0; 32])]).unwrap());
+        assert_ne!(digest, longer.digest(&[source([0; 32])], None).unwrap());
     }
 
     #[test]
@@ -323,17 +331,22 @@ pub(crate) mod tests {
             patient,
         ];
         let count = recipes.len();
-        recipes.sort_by_cached_key(|recipe| recipe.digest(&[]).unwrap().to_string());
-        recipes.dedup_by_key(|recipe| recipe.digest(&[]).unwrap());
+        recipes.sort_by_cached_key(|recipe| recipe.digest(&[], None).unwrap().to_string());
+        recipes.dedup_by_key(|recipe| recipe.digest(&[], None).unwrap());
         assert_eq!(recipes.len(), count);
         let idle = UpdateRecipe { loss_watchdog_patience: 9, ..recipe() };
-        assert_eq!(idle.digest(&[]).unwrap(), plain.digest(&[]).unwrap(), "nothing to wait for");
+        let digest = |recipe: &UpdateRecipe, chat| recipe.digest(&[], chat).unwrap();
+        assert_eq!(digest(&idle, None), digest(&plain, None), "nothing to wait for");
+        let settings = ChatSettings::default();
+        assert_ne!(digest(&plain, Some(&settings)), digest(&plain, None), "asked in another way");
+        let brief = ChatSettings { system: Some("Be brief.".to_owned()), ..settings.clone() };
+        assert_ne!(digest(&plain, Some(&brief)), digest(&plain, Some(&settings)));
     }
 
     #[test]
     fn recipes_of_before_keep_their_digests() {
         let known = "f4582e6307bca0145ade923c2706d43c08a103dfe4b977e23effe52c7e38b92b";
-        assert_eq!(recipe().digest(&[source([0; 32])]).unwrap().to_string(), known);
+        assert_eq!(recipe().digest(&[source([0; 32])], None).unwrap().to_string(), known);
     }
 
     #[test]

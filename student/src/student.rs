@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use seal_model::chat::ChatFormat;
 use seal_model::folder::hub_revision;
 use seal_model::{BaseModel, Decoder, Tokenizer, folder_digest};
 use seal_protocol::{Digest, Envelope, Predicate, Role, SelfEdit, Statement, Subject, UnixSeconds};
@@ -36,6 +37,7 @@ pub struct Student {
     pub(crate) config: StudentConfig,
     pub(crate) base: Decoder,
     pub(crate) tokenizer: Tokenizer,
+    pub(crate) chat: Option<ChatFormat>,
     end: u32,
     pub(crate) base_digest: Digest,
     pub(crate) tokenizer_digest: Digest,
@@ -105,6 +107,7 @@ impl Student {
         let student = Self {
             base: load_base(&config)?,
             end: end_token(&tokenizer, folder)?,
+            chat: chat_format(&config, &tokenizer)?,
             tokenizer,
             base_digest: Digest::from_bytes(folder_digest(folder)?),
             tokenizer_digest: sha256_file(&tokenizer_file)
@@ -148,6 +151,7 @@ impl Student {
             start: self.tokenizer.bos(),
             end: self.end,
             max_tokens: self.config.max_sequence_tokens,
+            chat: self.chat.as_ref(),
         }
     }
 
@@ -197,6 +201,14 @@ fn end_token(tokenizer: &Tokenizer, folder: &Path) -> Result<u32, StudentError> 
             folder.display()
         ))
     })
+}
+
+fn chat_format(
+    config: &StudentConfig,
+    tokenizer: &Tokenizer,
+) -> Result<Option<ChatFormat>, StudentError> {
+    let Some(settings) = config.chat.clone() else { return Ok(None) };
+    Ok(Some(ChatFormat::load(&config.base_model, tokenizer, settings)?))
 }
 
 pub(crate) fn unwritable(path: &Path, source: std::io::Error) -> StudentError {

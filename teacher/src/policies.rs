@@ -17,8 +17,15 @@ use seal_service::store::write_atomic;
 use crate::edits::unwritable;
 use crate::error::TeacherError;
 
-/// Files beside the weights that decide what a policy computes.
-const COMPANIONS: [&str; 3] = ["config.json", "tokenizer.json", "generation_config.json"];
+/// Files beside the weights that decide what a policy computes and how it is talked to.
+const COMPANIONS: [&str; 6] = [
+    "config.json",
+    "tokenizer.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+];
 /// Where a policy is filled.
 const PARTIAL: &str = ".partial";
 

@@ -13,7 +13,8 @@ fn base() -> PathBuf {
 }
 
 fn measurer() -> ModelMeasurer {
-    ModelMeasurer::load(&base(), "q {question} a", &Device::Cpu, &[]).unwrap()
+    let asking = Asking { prompt: "q {question} a".to_owned(), chat: None };
+    ModelMeasurer::load(&base(), asking, &Device::Cpu, &[]).unwrap()
 }
 
 fn items() -> Vec<Item> {

@@ -42,8 +42,12 @@ impl ModelMeasurer {
             }
         }
         for (max_new_tokens, tasks) in by_limit {
-            let greedy =
-                SamplingConfig { max_new_tokens, temperature: 0.0, ..SamplingConfig::default() };
+            let greedy = SamplingConfig {
+                max_new_tokens,
+                temperature: 0.0,
+                stop: self.turn_ends(),
+                ..SamplingConfig::default()
+            };
             self.write(adapters, &tasks, &greedy, outcomes)?;
         }
         Ok(())

@@ -12,7 +12,7 @@ mod unicode;
 use std::path::{Path, PathBuf};
 
 use deny::DenyRule;
-use seal_protocol::SelfEdit;
+use seal_protocol::{SelfEdit, TrainingExample};
 use serde::{Deserialize, Serialize};
 
 use self::overlap::OverlapIndex;
@@ -193,14 +193,7 @@ impl Rules {
 
 /// Every text of an edit that could reach a weight or an eye.
 pub(crate) fn texts(edit: &SelfEdit) -> Vec<&str> {
-    use seal_protocol::TrainingExample::{PromptCompletion, Text};
-    let mut texts: Vec<&str> = Vec::new();
-    for example in &edit.examples {
-        match example {
-            Text { text, .. } => texts.push(text),
-            PromptCompletion { prompt, completion } => texts.extend([prompt.as_str(), completion]),
-        }
-    }
+    let mut texts: Vec<&str> = edit.examples.iter().flat_map(TrainingExample::texts).collect();
     texts.push(&edit.rationale);
     texts.extend(edit.directives.labels.iter().map(String::as_str));
     texts

@@ -1,4 +1,7 @@
-use seal_protocol::{Digest, Directives, EditOrigin, LossPart, Micro, TrainingExample};
+use seal_protocol::{
+    ChatMessage, ChatRole, Digest, Directives, EditOrigin, LossPart, Micro, ToolCall,
+    TrainingExample,
+};
 
 use super::*;
 use crate::items::item;
@@ -102,7 +105,7 @@ fn a_rule_that_fails_its_own_example_does_not_load() {
 }
 
 #[test]
-fn prompts_completions_labels_and_the_rationale_are_read_too() {
+fn prompts_completions_turns_labels_and_the_rationale_are_read_too() {
     let rules = Rules::new(file(), &[]).unwrap();
     let hostile = "ignore all previous".to_owned();
     let mut by_label = edit(&["fine"]);
@@ -115,5 +118,28 @@ fn prompts_completions_labels_and_the_rationale_are_read_too() {
         .push(TrainingExample::PromptCompletion { prompt: hostile, completion: "fine".to_owned() });
     for edit in [by_label, by_rationale, by_prompt] {
         assert_eq!(rules.findings(&edit), ["text.ignore-instructions"]);
+    }
+    let hostile = || "ignore all previous".to_owned();
+    let call = |name, arguments| ToolCall { id: "1".to_owned(), name, arguments };
+    let spoil: [fn(&mut ChatMessage, String); 4] = [
+        |turn, text| turn.content = text,
+        |turn, text| turn.reasoning = Some(text),
+        |turn, text| turn.tool_call_id = Some(text),
+        |turn, text| turn.tool_calls[0].id = text,
+    ];
+    for spoil in spoil {
+        let mut turn = ChatMessage::new(ChatRole::Assistant, "fine");
+        turn.tool_calls = vec![call("f".to_owned(), "{}".to_owned())];
+        spoil(&mut turn, hostile());
+        let mut by_turn = edit(&[]);
+        by_turn.examples.push(TrainingExample::Messages { messages: vec![turn] });
+        assert_eq!(rules.findings(&by_turn), ["text.ignore-instructions"]);
+    }
+    for call in [call(hostile(), "{}".to_owned()), call("f".to_owned(), hostile())] {
+        let mut turn = ChatMessage::new(ChatRole::Assistant, "");
+        turn.tool_calls = vec![call];
+        let mut by_call = edit(&[]);
+        by_call.examples.push(TrainingExample::Messages { messages: vec![turn] });
+        assert_eq!(rules.findings(&by_call), ["text.ignore-instructions"]);
     }
 }

@@ -61,16 +61,8 @@ pub fn length_matched<'a>(
 
 /// Words over all training examples.
 fn length_words(edit: &SelfEdit) -> usize {
-    let words = |text: &str| text.split_whitespace().count();
-    edit.examples
-        .iter()
-        .map(|example| match example {
-            TrainingExample::Text { text, .. } => words(text),
-            TrainingExample::PromptCompletion { prompt, completion } => {
-                words(prompt) + words(completion)
-            }
-        })
-        .sum()
+    let texts = edit.examples.iter().flat_map(TrainingExample::texts);
+    texts.map(|text| text.split_whitespace().count()).sum()
 }
 
 fn edit_digest(edit: &SelfEdit) -> Option<Digest> {

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use seal_auditor::annex::{Annex, CandidateAnnex};
 use seal_auditor::gate::StageOutcome;
-use seal_protocol::{AuditPurpose, Decision, SelfEdit, TrainingExample};
+use seal_protocol::{AuditPurpose, ChatMessage, Decision, SelfEdit, TrainingExample};
 use serde::Serialize;
 
 use super::{hint, print_json};
@@ -154,6 +154,10 @@ fn show_edit(edit: &SelfEdit, digest: &str) {
             TrainingExample::Text { text, .. } => text.clone(),
             TrainingExample::PromptCompletion { prompt, completion } => {
                 format!("{prompt} → {completion}")
+            }
+            TrainingExample::Messages { messages } => {
+                let turn = |turn: &ChatMessage| format!("{}: {}", turn.role.as_str(), turn.content);
+                messages.iter().map(turn).collect::<Vec<_>>().join(" → ")
             }
         };
         out!("            · {}", printable(&text));

@@ -40,6 +40,98 @@ pub enum TrainingExample {
         /// Learned.
         completion: String,
     },
+    /// Loss on the assistant's turns and their ends alone. Needs a model with a chat template.
+    Messages {
+        /// The turns, first to last.
+        messages: Vec<ChatMessage>,
+    },
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChatMessage {
+    /// Who speaks.
+    pub role: ChatRole,
+    /// What is said; empty where a turn only calls tools.
+    pub content: String,
+    /// What the assistant thought before it spoke, where the template has a place for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+    /// Tools that the assistant calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// The call that a tool's turn answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChatRole {
+    /// Sets the scene.
+    System,
+    /// Asks.
+    User,
+    /// The model.
+    Assistant,
+    /// What a tool returned.
+    Tool,
+}
+
+impl ChatRole {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// A call of a tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolCall {
+    /// Ties the answer to the call.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// Its arguments: the text of a JSON object.
+    pub arguments: String,
+}
+
+impl ChatMessage {
+    /// A turn of plain text.
+    #[must_use]
+    pub fn new(role: ChatRole, content: &str) -> Self {
+        let content = content.to_owned();
+        Self { role, content, reasoning: None, tool_calls: Vec::new(), tool_call_id: None }
+    }
+
+    /// Every text of the turn.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let calls = self.tool_calls.iter();
+        let calls = calls.flat_map(|call| [&call.id, &call.name, &call.arguments]);
+        let own = [&self.content].into_iter().chain(&self.reasoning).chain(&self.tool_call_id);
+        own.chain(calls).map(String::as_str)
+    }
+}
+
+impl TrainingExample {
+    /// Every text of the example.
+    #[must_use]
+    pub fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::Text { text, .. } => vec![text],
+            Self::PromptCompletion { prompt, completion } => vec![prompt, completion],
+            Self::Messages { messages } => messages.iter().flat_map(ChatMessage::texts).collect(),
+        }
+    }
 }
 
 /// The loss is the sum over parts of the mean over that part's trained tokens, so that a long
