@@ -207,7 +207,7 @@ fn split(
     Ok(Value::from_iter(parts))
 }
 
-/// Split at runs of white space; what is left after `most` splits keeps its inner white space.
+/// Split at runs of white space; what is left after `most` splits keeps its white space.
 fn words(own: &str, most: usize, from_the_right: bool) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = if from_the_right { strip_end(own, None) } else { strip_start(own, None) };
@@ -223,7 +223,6 @@ fn words(own: &str, most: usize, from_the_right: bool) -> Vec<&str> {
             rest = strip_start(&rest[border..], None);
         }
     }
-    let rest = if from_the_right { strip_start(rest, None) } else { strip_end(rest, None) };
     parts.extend(Some(rest).filter(|rest| !rest.is_empty()));
     if from_the_right {
         parts.reverse();

@@ -41,5 +41,5 @@ fn texts_are_searched_and_changed_as_in_python() {
     check("ab", "startswith", &[Value::from(vec!["x", "a"])], "True");
     check("file.txt", "removesuffix", &[s(".txt")], "file");
     check(", ", "join", &[Value::from(vec![Value::from("a"), Value::from(1)])], "a, 1");
-    check("{} and {1}", "format", &[s("a"), Value::from(true)], "");
+    check("{} and {}", "format", &[s("a"), Value::from(true)], "a and True");
 }
