@@ -33,6 +33,7 @@ impl Stage {
     fn verdict(&self, kind: VerdictKind) -> Envelope {
         common::files_below(&self.run.path("auditor/state/verdicts"))
             .iter()
+            .filter(|file| file.extension().is_some_and(|extension| extension == "json"))
             .map(|file| serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap())
             .filter(|envelope| statement(envelope).predicate.kind == kind)
             .min_by_key(|envelope| statement(envelope).predicate.sequence)
@@ -112,7 +113,7 @@ async fn policy_update(
 }
 
 async fn promote(student: &Daemon, verdict: Envelope) -> Result<Served, ClientError> {
-    student.client.post(path::PROMOTIONS, &PromoteRequest { verdict }).await
+    student.client.post(path::PROMOTIONS, &PromoteRequest { verdicts: vec![verdict] }).await
 }
 
 #[tokio::test]

@@ -8,30 +8,49 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates that each of our crates may use in its product (not in its tests).
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("seal-protocol", &[]),
     ("seal-trust", &["seal-protocol"]),
     ("seal-model", &[]),
     ("seal-hub", &[]),
     ("seal-training", &["seal-model"]),
     ("seal-service", &["seal-protocol"]),
+    ("seal-witness", &["seal-protocol", "seal-trust", "seal-service"]),
     ("seal-conductor", &["seal-protocol", "seal-trust", "seal-service"]),
     ("seal-miniature", &["seal-model", "seal-training"]),
     ("seal-bench", &["seal-miniature", "seal-model", "seal-training"]),
     (
         "seal-teacher",
-        &["seal-protocol", "seal-trust", "seal-service", "seal-model", "seal-training"],
+        &[
+            "seal-protocol",
+            "seal-trust",
+            "seal-witness",
+            "seal-service",
+            "seal-model",
+            "seal-training",
+        ],
     ),
     (
         "seal-student",
-        &["seal-protocol", "seal-trust", "seal-service", "seal-model", "seal-training"],
+        &[
+            "seal-protocol",
+            "seal-trust",
+            "seal-witness",
+            "seal-service",
+            "seal-model",
+            "seal-training",
+        ],
     ),
-    ("seal-auditor", &["seal-protocol", "seal-trust", "seal-service", "seal-model"]),
+    (
+        "seal-auditor",
+        &["seal-protocol", "seal-trust", "seal-witness", "seal-service", "seal-model"],
+    ),
     (
         "seal",
         &[
             "seal-protocol",
             "seal-trust",
+            "seal-witness",
             "seal-service",
             "seal-conductor",
             "seal-miniature",

@@ -68,7 +68,7 @@ async fn a_version_serves_on_its_verdict_alone_and_can_be_undone() {
     assert_eq!((served.active.as_str(), served.history.len()), ("base", 2));
 
     // The old accept does not bring it back; only the operator's recorded choice does.
-    let replay = PromoteRequest { verdict };
+    let replay = PromoteRequest { verdicts: vec![verdict] };
     let refused = student.client.post::<_, Served>(path::PROMOTIONS, &replay).await;
     assert!(
         matches!(&refused, Err(ClientError::Refused { body, .. }) if body.code == "verdict_replayed"),

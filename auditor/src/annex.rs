@@ -66,7 +66,7 @@ pub struct CandidateAnnex {
     pub outcomes: Option<Vec<Vec<Outcome>>>,
     /// The same, for people.
     pub summary: Vec<PanelSummary>,
-    /// What written policy was told besides, where there is one.
+    /// What written policy was told besides, or would have been told; absent for an evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<Facts>,
     /// Stages, decision and reasons.
@@ -148,14 +148,29 @@ impl Annex {
         if policy.map(Policy::digest) != self.policy_bundle_digest {
             return Err(PolicyNeeded(self.policy_bundle_digest));
         }
-        Ok(self.ruled(|candidate, stages| {
+        Ok(self.ruled_as_recorded(policy))
+    }
+
+    /// Judges the recorded measurements under another written policy, or under none. What nobody
+    /// asked for stays as it was measured.
+    pub fn ruled_under(&self, policy: Option<&Policy>) -> Vec<Ruling> {
+        let policy = policy.filter(|_| self.purpose != AuditPurpose::Evaluation);
+        self.ruled(|candidate, stages| {
+            policy.map(|policy| {
+                candidate.asked(policy, stages, self.summarised(candidate).as_deref())
+            })
+        })
+    }
+
+    fn ruled_as_recorded(&self, policy: Option<&Policy>) -> Vec<Ruling> {
+        self.ruled(|candidate, stages| {
             // A lack of time is the machine's and cannot be derived again; it only ever refuses.
             let recorded = candidate.ruling.stages.last().filter(|record| timed_out(record));
             policy.map(|policy| match recorded {
                 Some(record) => record.clone(),
                 None => candidate.asked(policy, stages, self.summarised(candidate).as_deref()),
             })
-        }))
+        })
     }
 
     /// A candidate's summary, from its outcomes.
@@ -166,7 +181,7 @@ impl Annex {
     /// The input of one candidate, as its policy was asked: for stock `opa`, and for other policies.
     ///
     /// # Errors
-    /// What was not measured. `None` where no policy was asked.
+    /// What was not measured. `None` for an evaluation.
     pub fn policy_input(
         &self,
         candidate: &CandidateAnnex,

@@ -16,6 +16,8 @@ use seal_service::store::ContentStore;
 
 use crate::audit::Auditor;
 use crate::config::AuditorConfig;
+use crate::ledger::LedgerDesk;
+use crate::ledger_http;
 use crate::measure::Measurer;
 use crate::model::ModelMeasurer;
 use crate::start::{self, ADAPTERS, Secrets};
@@ -86,18 +88,24 @@ fn build(
     context: &Context,
 ) -> anyhow::Result<Built<Auditor<ModelMeasurer>>> {
     let uploads = Arc::new(ContentStore::new(config.state.join(ADAPTERS))?);
+    let state = config.state.clone();
+    let root = secrets.root();
     let worker = start::auditor(config, secrets, context)?;
+    // Opened after the writer, which makes the tables and checks every row.
+    let desk = LedgerDesk::open(&state, root, Arc::clone(&context.clock))?;
     Ok(Built {
-        router: router(context, uploads),
+        router: router(context, uploads, Arc::new(desk)),
         base_model_digest: worker.base_model_digest(),
         worker,
     })
 }
 
-fn router(context: &Context, uploads: Arc<ContentStore>) -> Router {
+fn router(context: &Context, uploads: Arc<ContentStore>, desk: Arc<LedgerDesk>) -> Router {
     let limits = &context.limits;
     let audits = job_route::<AuditSubmission>(path::AUDITS, AUDIT, &context.jobs, limits.job_bytes);
-    audits.merge(put_file_route(path::ADAPTER_FILE, uploads, limits.file_bytes))
+    audits
+        .merge(put_file_route(path::ADAPTER_FILE, uploads, limits.file_bytes))
+        .merge(ledger_http::route(desk))
 }
 
 impl<M: Measurer> Worker for Auditor<M> {

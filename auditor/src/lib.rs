@@ -16,6 +16,7 @@ pub mod graders;
 pub mod grading;
 pub mod items;
 pub mod ledger;
+mod ledger_http;
 pub mod measure;
 pub mod model;
 pub mod offline;

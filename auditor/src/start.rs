@@ -13,7 +13,8 @@ use seal_model::fit::Work;
 use seal_protocol::{Digest, Evaluator, LedgerEvent, Role, UnixSeconds};
 use seal_service::daemon::Context;
 use seal_service::store::{ContentStore, write_atomic};
-use seal_trust::{SigningKey, TrustRoot, TrustedRoot, digest_of, sha256};
+use seal_trust::{RootChain, SigningKey, TrustedRoot, digest_of, sha256};
+use seal_witness::{RootSource, own_key};
 use serde::Serialize;
 
 use crate::audit::{Auditor, BaseCache, Identity, Parts};
@@ -41,40 +42,29 @@ pub(crate) struct Secrets {
     key: SigningKey,
     ledger_key: SigningKey,
     root: TrustedRoot,
+    /// The same with its predecessors.
+    roots: RootChain,
 }
 
 impl Secrets {
     /// Reads both keys and the trust root, and checks that each key holds its role.
     pub(crate) fn read(config: &AuditorConfig, now: UnixSeconds) -> Result<Self> {
-        let root = read_root(config, now)?;
-        let key = key_of(&root, Role::Auditor, &config.key, config)?;
-        let ledger_key = key_of(&root, Role::Ledger, &config.ledger_key, config)?;
-        Ok(Self { key, ledger_key, root })
+        let root = RootSource {
+            file: &config.trust_root,
+            pinned: config.trust_root_sha256,
+            state: &config.state,
+        };
+        let roots = root.in_force(now)?;
+        let root = roots.newest().clone();
+        let key = own_key(&root, Role::Auditor, &config.key)?;
+        let ledger_key = own_key(&root, Role::Ledger, &config.ledger_key)?;
+        Ok(Self { key, ledger_key, root, roots })
     }
-}
 
-fn read_root(config: &AuditorConfig, now: UnixSeconds) -> Result<TrustedRoot> {
-    let path = &config.trust_root;
-    let bytes = std::fs::read(path)
-        .with_context(|| format!("cannot read the trust root `{}`", path.display()))?;
-    TrustRoot::open(&bytes, config.trust_root_sha256, now)
-        .with_context(|| format!("the trust root `{}` is not to be trusted", path.display()))
-}
-
-fn key_of(
-    root: &TrustedRoot,
-    role: Role,
-    path: &Path,
-    config: &AuditorConfig,
-) -> Result<SigningKey> {
-    let key = SigningKey::read(path)?;
-    ensure!(
-        root.role_of(&key.public()) == Some(role),
-        "the key `{}` is no {role} key of the trust root `{}`: use the key that was made with it",
-        path.display(),
-        config.trust_root.display()
-    );
-    Ok(key)
+    /// The trust root in force.
+    pub(crate) fn root(&self) -> TrustedRoot {
+        self.root.clone()
+    }
 }
 
 /// Everything that decides, by one digest: two auditors with the same settings agree on it.
@@ -134,7 +124,7 @@ pub(crate) fn auditor(
     let scope = scope(&config, &measurer)?;
     let signer = LedgerKey { key: secrets.ledger_key, origin: config.ledger_origin };
     let in_force =
-        in_force(&secrets.root, measurer.base_model_digest(), policy_digest, policy.as_ref())?;
+        in_force(&secrets.roots, measurer.base_model_digest(), policy_digest, policy.as_ref())?;
     Ok(Auditor::new(Parts {
         ledger: Ledger::open(&config.state, signer, &secrets.root, in_force, now)?,
         identity: Identity {
@@ -184,7 +174,7 @@ fn written(config: &AuditorConfig, policy: Option<&Policy>) -> Option<WrittenPol
 }
 
 fn in_force(
-    root: &TrustedRoot,
+    roots: &RootChain,
     base_model_digest: Digest,
     policy_digest: Digest,
     policy: Option<&Policy>,
@@ -193,6 +183,15 @@ fn in_force(
         let (kind, digest) = (ArtefactKind::Policy, policy.digest());
         Ok(Artefact { kind, digest, body: policy.bundle().to_bytes()? })
     };
+    // A rotated key's verdicts stay; whoever reads them needs the version under which it spoke.
+    let version = |root: &TrustedRoot| Artefact {
+        kind: ArtefactKind::TrustRoot,
+        digest: root.digest(),
+        body: root.file().to_vec(),
+    };
+    let mut artefacts: Vec<Artefact> = roots.versions().iter().map(version).collect();
+    artefacts.extend(policy.map(bundle).transpose()?);
+    let root = roots.newest();
     Ok(InForce {
         event: LedgerEvent::Genesis {
             trust_root_digest: root.digest(),
@@ -201,7 +200,7 @@ fn in_force(
             policy_digest,
             policy_bundle_digest: policy.map(Policy::digest),
         },
-        artefacts: policy.map(bundle).transpose()?.into_iter().collect(),
+        artefacts,
     })
 }
 

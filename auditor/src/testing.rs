@@ -140,6 +140,11 @@ fn key(seed: u8) -> SigningKey {
     SigningKey::from_seed([seed; 32])
 }
 
+/// Of the student, for cosigning checkpoints.
+pub(crate) fn witness_key() -> SigningKey {
+    key(51)
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         Self::with_limits(Limits::default())
@@ -158,7 +163,8 @@ impl World {
             .with_key(Role::Teacher, &keys.teacher.public())
             .with_key(Role::Student, &keys.student.public())
             .with_key(Role::Auditor, &keys.auditor.public())
-            .with_key(Role::Ledger, &keys.ledger.public());
+            .with_key(Role::Ledger, &keys.ledger.public())
+            .with_key(Role::Witness, &witness_key().public());
         let file = envelope_to_bytes(&sign_root(&root, &[&keys.root]).unwrap());
         let folder = tempfile::tempdir().unwrap();
         write_vault(folder.path());
@@ -198,7 +204,7 @@ impl World {
         std::fs::create_dir_all(self.state()).unwrap();
         let event = LedgerEvent::Genesis {
             trust_root_digest: self.root.digest(),
-            trust_root_version: 1,
+            trust_root_version: self.root.root().version,
             base_model_digest: BASE,
             policy_digest: Digest::from_bytes([6; 32]),
             policy_bundle_digest: self.policy.as_ref().map(Policy::digest),
@@ -208,7 +214,12 @@ impl World {
             digest: policy.digest(),
             body: policy.bundle().to_bytes().unwrap(),
         };
-        let artefacts = self.policy.iter().map(kept).collect();
+        let root = Artefact {
+            kind: ArtefactKind::TrustRoot,
+            digest: self.root.digest(),
+            body: self.root.file().to_vec(),
+        };
+        let artefacts = self.policy.iter().map(kept).chain([root]).collect();
         let signer = LedgerKey { key: SigningKey::from_seed([5; 32]), origin: ORIGIN.to_owned() };
         Ledger::open(&self.state(), signer, &self.root, InForce { event, artefacts }, NOW).unwrap()
     }
@@ -250,7 +261,7 @@ impl World {
             },
             policy_digest: Digest::from_bytes([6; 32]),
             policy_bundle_digest: self.policy.as_ref().map(Policy::digest),
-            trust_root_version: 1,
+            trust_root_version: self.root.root().version,
             verdict_ttl_s: 1000,
         }
     }

@@ -283,7 +283,8 @@ fn the_program_starts_confined_judges_over_its_socket_and_leaves_records_that_ve
     let root = std::fs::read(run.path("trust/root.json")).unwrap();
     let now = SystemClock.now();
     let summary =
-        offline::verify_state(&state, &TrustRoot::open(&root, None, now).unwrap(), now).unwrap();
+        offline::verify_state(&state, &TrustRoot::open(&root, None, now).unwrap().into(), now)
+            .unwrap();
     assert_eq!((summary.rows, summary.verdicts, summary.requests), (2, 0, 1));
 }
 

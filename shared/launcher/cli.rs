@@ -5,6 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use seal_model::DeviceChoice;
 
+mod ledger;
+mod trust;
+
+pub(crate) use ledger::*;
+pub(crate) use trust::*;
+
 /// A language model that adapts its own weights, under independent control.
 #[derive(Parser, Debug)]
 #[command(name = "seal", version, arg_required_else_help = true)]
@@ -54,6 +60,15 @@ pub(crate) enum Command {
     Rollback(Rollback),
     /// What left this machine: each request of the teacher to an API, byte for byte.
     Egress(Egress),
+    /// Keys and the trust root: make, read, change, sign, install.
+    #[command(subcommand)]
+    Trust(Trust),
+    /// The auditor's ledger as others see it.
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Hand the ledger on, or try another policy on it.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Write report.html from a run folder.
     Report,
     /// Look at this machine, or with --model at a model and whether it fits; each line with its mend.
@@ -160,8 +175,12 @@ pub(crate) struct Why {
 
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
-    /// One version; default with --all: everything in the folder.
+    /// One version, or the folder of an exported bundle; default with --all: everything in the run
+    /// folder.
     pub(crate) version: Option<String>,
+    /// With a bundle: digest of the newest trust root in it, as you know it from elsewhere.
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) trust_root_sha256: Option<seal_protocol::Digest>,
     /// Every file, row and signature.
     #[arg(long)]
     pub(crate) all: bool,

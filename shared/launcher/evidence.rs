@@ -17,7 +17,7 @@ use crate::run_dir::RunDir;
 
 mod verification;
 
-pub(crate) use verification::{verify_all, verify_version};
+pub(crate) use verification::{trust_roots, verify_all, verify_version};
 
 /// Every audited candidate, in the ledger's order.
 pub(crate) fn attempts(run: &RunDir) -> Result<Vec<Attempt>> {

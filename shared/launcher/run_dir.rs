@@ -62,6 +62,16 @@ pub(crate) struct Endpoints {
     pub(crate) teacher: String,
     pub(crate) student: String,
     pub(crate) auditor: String,
+    /// Further auditors, where the trust root demands several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) other_auditors: Vec<String>,
+    /// How many auditors must accept the same.
+    #[serde(default = "one")]
+    pub(crate) quorum: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl RunDir {
@@ -157,14 +167,22 @@ impl RunDir {
             Role::Auditor => endpoints.auditor,
             other => bail!("the {other} role has no daemon"),
         };
-        Ok(match text.parse()? {
+        self.resolved(&text)
+    }
+
+    fn resolved(&self, endpoint: &str) -> Result<Endpoint> {
+        Ok(match endpoint.parse()? {
             Endpoint::Unix(path) => Endpoint::Unix(self.root.join(path)),
             tcp => tcp,
         })
     }
 
     pub(crate) fn peers(&self) -> Result<Peers> {
+        let Endpoints { other_auditors, quorum, .. } = self.run_config()?.endpoints;
+        let others = other_auditors.iter().map(|endpoint| self.resolved(endpoint));
         Ok(Peers {
+            other_auditors: others.collect::<Result<_>>()?,
+            quorum,
             teacher: self.endpoint(Role::Teacher)?,
             student: self.endpoint(Role::Student)?,
             auditor: self.endpoint(Role::Auditor)?,

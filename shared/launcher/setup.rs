@@ -30,6 +30,8 @@ const RULES: &str = include_str!("../../configs/miniature/rules.toml");
 
 /// Roles that sign, in the order their keys are made.
 const SIGNERS: [Role; 5] = [Role::Root, Role::Teacher, Role::Student, Role::Auditor, Role::Ledger];
+/// Roles that cosign the auditor's checkpoints, each with a key of its own for that.
+const WITNESSES: [Role; 2] = [Role::Teacher, Role::Student];
 /// Landlock's version from which confinement is full.
 const CONFINING_ABI: u32 = 6;
 /// How long the demo's trust root holds: a year.
@@ -141,7 +143,13 @@ fn make_trust(run: &RunDir) -> Result<String> {
         key.write(&run.key_file(*role))?;
         fs::write(run.path(&format!("trust/{role}.pub.pem")), key.public().to_pem())?;
     }
-    let envelope = trust_root(&keys, SystemClock.now())?;
+    let witnesses = WITNESSES.map(|role| (role, SigningKey::generate()));
+    for (role, key) in &witnesses {
+        key.write(&run.path(&format!("keys/{role}-witness.pem")))?;
+        let public = run.path(&format!("trust/{role}-witness.pub.pem"));
+        fs::write(public, key.public().to_pem())?;
+    }
+    let envelope = trust_root(&keys, &witnesses, SystemClock.now())?;
     fs::write(run.trust_root_file(), &envelope)?;
     let digest = seal_trust::sha256(&envelope).to_string();
     fs::write(run.path("trust/root.sha256"), format!("{digest}\n"))?;
@@ -149,12 +157,20 @@ fn make_trust(run: &RunDir) -> Result<String> {
 }
 
 /// The signed file's bytes.
-fn trust_root(keys: &[(Role, SigningKey)], now: UnixSeconds) -> Result<Vec<u8>> {
+fn trust_root(
+    keys: &[(Role, SigningKey)],
+    witnesses: &[(Role, SigningKey)],
+    now: UnixSeconds,
+) -> Result<Vec<u8>> {
     let expires = UnixSeconds(now.0 + ROOT_LIFE_S);
     let mut root = TrustRoot::first(expires, limits());
     for (role, key) in keys {
         root = root.with_key(*role, &key.public());
     }
+    for (_, key) in witnesses {
+        root = root.with_key(Role::Witness, &key.public());
+    }
+    let root = root.with_threshold(Role::Witness, witnesses.len());
     let signers: Vec<&SigningKey> =
         keys.iter().filter(|(role, _)| *role == Role::Root).map(|(_, key)| key).collect();
     Ok(seal_trust::envelope_to_bytes(&seal_trust::sign_root(&root, &signers)?))

@@ -8,6 +8,7 @@ use seal_protocol::Digest;
 use seal_service::config::ConfigError;
 use seal_service::confine::Profile;
 use seal_service::endpoint::Endpoint;
+use seal_witness::LedgerConfig;
 use serde::Deserialize;
 
 use crate::consolidation_config::ConsolidationConfig;
@@ -58,6 +59,9 @@ pub struct StudentConfig {
     pub inner_update: UpdateRecipe,
     /// The update that turns all accepted edits into one adapter.
     pub consolidation: ConsolidationConfig,
+    /// Which ledgers this student goes by, and how it cosigns them.
+    #[serde(default)]
+    pub ledger: LedgerConfig,
     /// How far an edit may move the inner update.
     pub directives: DirectiveLimits,
     /// Talk to the base model in its own chat format: questions, prompts with completions, and
@@ -139,6 +143,7 @@ impl StudentConfig {
             .chain([&mut self.confinement.decoy_dir])
             .chain(&mut self.confinement.must_not_read);
         paths.for_each(|path| *path = folder.join(&path));
+        self.ledger.resolve(folder);
         let endpoints = std::iter::once(&mut self.endpoint);
         for endpoint in endpoints.chain(&mut self.confinement.must_not_connect) {
             if let Endpoint::Unix(path) = endpoint {

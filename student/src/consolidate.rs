@@ -11,7 +11,7 @@ use seal_protocol::{
     Verdict, VerdictKind,
 };
 use seal_training::{TrainError, TrainSequence};
-use seal_trust::{Expectation, Verified, check_verdict, digest_of};
+use seal_trust::{Expectation, Verified, check_verdicts, digest_of};
 
 use crate::consolidation_config::Size;
 use crate::error::StudentError;
@@ -59,9 +59,9 @@ impl Student {
         if request.verdicts.is_empty() {
             return Err(StudentError::Empty("verdict"));
         }
-        let check = |envelope: &Envelope| self.check_edit_verdict(envelope);
-        let verdicts: Vec<_> = request.verdicts.iter().map(check).collect::<Result<_, _>>()?;
+        let verdicts = self.checked_verdicts(&request.verdicts)?;
         let edits = self.edits_of(&verdicts, request)?;
+        self.witness.demand_shown(&request.verdicts)?;
         self.use_verdicts(&verdicts, request)?;
         Ok(edits)
     }
@@ -96,13 +96,17 @@ impl Student {
         Ok(self.state.keep_seen(&consumer, &seen)?)
     }
 
-    fn check_edit_verdict(&self, envelope: &Envelope) -> Result<Verified<Verdict>, StudentError> {
+    fn checked_verdicts(
+        &self,
+        envelopes: &[Envelope],
+    ) -> Result<Vec<Verified<Verdict>>, StudentError> {
         let expected = Expectation {
             base_model_digest: Some(self.base_digest),
             tokenizer_digest: Some(self.tokenizer_digest),
             ..Expectation::of(VerdictKind::Edit)
         };
-        Ok(check_verdict(&self.root, envelope, &expected, self.now())?)
+        let groups = check_verdicts(&self.root, envelopes, &expected, self.now())?;
+        Ok(groups.into_iter().flatten().collect())
     }
 
     fn consolidation_task(

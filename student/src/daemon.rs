@@ -73,7 +73,8 @@ fn build(
 ) -> anyhow::Result<Built<Student>> {
     let student = Student::load(config, identity, context.clock.clone())?;
     Ok(Built {
-        router: router(context, student.state.clone(), student.adapters.clone()),
+        router: router(context, student.state.clone(), student.adapters.clone())
+            .merge(seal_witness::route(student.witness.clone())),
         base_model_digest: student.base_model_digest(),
         worker: student,
     })

@@ -7,7 +7,8 @@ use seal_model::{AdapterError, ModelError};
 use seal_protocol::{Digest, ErrorBody};
 use seal_service::store::StoreError;
 use seal_training::TrainError;
-use seal_trust::{CanonicalError, KeyError, VerdictError, VerifyError};
+use seal_trust::{CanonicalError, VerdictError, VerifyError};
+use seal_witness::{HeadsError, OwnKeyError, RootInForceError};
 
 use crate::replay::ReplayError;
 use crate::serving::ServingError;
@@ -75,7 +76,13 @@ pub enum StudentError {
     Canonical(#[from] CanonicalError),
     /// The student's own key.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Key(#[from] OwnKeyError),
+    /// The auditor's ledger, or the memory of it.
+    #[error(transparent)]
+    Ledger(#[from] HeadsError),
+    /// The trust root.
+    #[error(transparent)]
+    Root(#[from] RootInForceError),
     /// Replay files.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -125,6 +132,8 @@ impl StudentError {
             Self::Replay(_) | Self::Config(_) | Self::Recipe { .. } | Self::Chat(_) => {
                 "config_unusable"
             }
+            Self::Ledger(error) => error.code(),
+            Self::Root(_) => "trust_root_unusable",
             Self::RequestUnknown(_) => "request_unknown",
             Self::Adapter(_) => "adapter_unusable",
             Self::Training(TrainError::Diverged(_)) => "training_diverged",

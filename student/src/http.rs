@@ -49,6 +49,7 @@ fn status_of(code: &str) -> Option<StatusCode> {
         | "verdict_sequence_reused"
         | "verdict_wrong_subject"
         | "already_active" => Some(StatusCode::CONFLICT),
+        "verdict_not_in_ledger" => Some(StatusCode::CONFLICT),
         "unknown_version" | "adapter_missing" => Some(StatusCode::NOT_FOUND),
         "signature_invalid" | "signer_wrong_role" | "key_revoked" | "keyid_mismatch"
         | "quorum_not_met" => Some(StatusCode::FORBIDDEN),

@@ -11,7 +11,9 @@ use seal_protocol::{
     Envelope, PromoteRequest, RollBackRequest, Served, ServingAction, ServingChange, Subject,
     Verdict, VerdictKind,
 };
-use seal_trust::{Expectation, VerdictError, Verified, check_verdict, digest_of, sha256};
+use seal_trust::{
+    Expectation, VerdictError, Verified, check_binding, check_verdict_quorum, digest_of, sha256,
+};
 
 use crate::error::StudentError;
 use crate::history::{history, served};
@@ -29,12 +31,14 @@ impl Student {
     /// A verdict that does not verify, is of another kind, for another base or other adapter bytes,
     /// replayed, or older than one already used.
     pub fn promote(&self, request: &PromoteRequest) -> Result<Served, StudentError> {
-        let (verdict, files) = self.check_promotion(&request.verdict)?;
+        let (verdicts, files) = self.check_promotion(&request.verdicts)?;
+        self.witness.demand_shown(&request.verdicts)?;
+        let verdict = &verdicts[0];
         let mut seen = self.state.seen(PROMOTION)?;
         if let Some(used_by) = seen.used_by(&verdict.payload_digest) {
-            return self.promoted_before(&verdict, used_by);
+            return self.promoted_before(verdict, used_by);
         }
-        seen.check_and_insert_newest(digest_of(request)?, &verdict)?;
+        seen.check_and_insert_newest(digest_of(request)?, &verdicts.iter().collect::<Vec<_>>())?;
         let adapter_digest = self.shadow(&files)?;
         let (serving, _) = history(&self.state)?;
         let change = serving.promotion(adapter_digest, verdict.payload_digest, self.now());
@@ -42,7 +46,7 @@ impl Student {
         let version = VersionRow {
             version: version_of(&change),
             files: &files,
-            verdict: &file_form(&request.verdict),
+            verdict: &file_form(&request.verdicts[0]),
         };
         self.state.promote(change.number, &file_form(&envelope), &version, &seen)?;
         tracing::info!(
@@ -71,20 +75,22 @@ impl Student {
         served(&self.state)
     }
 
-    /// Checks a verdict against the trust root, this base, the candidate that was put up for audit,
-    /// and the adapter's bytes as they are now.
+    /// Checks the verdicts on one adapter against the trust root, this base, the candidate that was
+    /// put up for audit, and the adapter's bytes as they are now. There is at least one.
     fn check_promotion(
         &self,
-        envelope: &Envelope,
-    ) -> Result<(Verified<Verdict>, Vec<AdapterFile>), StudentError> {
+        envelopes: &[Envelope],
+    ) -> Result<(Vec<Verified<Verdict>>, Vec<AdapterFile>), StudentError> {
         let expected = Expectation {
             base_model_digest: Some(self.base_digest),
             tokenizer_digest: Some(self.tokenizer_digest),
             ..Expectation::of(VerdictKind::Promotion)
         };
-        let now = self.now();
-        let verdict = check_verdict(&self.root, envelope, &expected, now)?;
-        let (nonce, candidate) = self.audited_candidate(&verdict)?;
+        let envelopes: Vec<&Envelope> = envelopes.iter().collect();
+        let verdicts = check_verdict_quorum(&self.root, &envelopes, &expected, self.now())?;
+        // The quorum's verdicts agree on all that is compared below, so one speaks for all.
+        let verdict = verdicts.first().ok_or(StudentError::Empty("verdict"))?;
+        let (nonce, candidate) = self.audited_candidate(verdict)?;
         let subjects = &verdict.statement.subject;
         let here = subjects.iter().map(|subject| self.file_as_it_is(subject));
         let here: Vec<AdapterFile> = here.collect::<Result<_, _>>()?;
@@ -95,7 +101,8 @@ impl Student {
             adapter_files: Some(&here),
             ..expected
         };
-        Ok((check_verdict(&self.root, envelope, &expected, now)?, here))
+        verdicts.iter().try_for_each(|verdict| check_binding(verdict, &expected))?;
+        Ok((verdicts, here))
     }
 
     /// The nonce and the candidate of the audit request that a verdict answers.

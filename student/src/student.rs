@@ -12,9 +12,10 @@ use seal_protocol::{Digest, Envelope, Predicate, Role, SelfEdit, Statement, Subj
 use seal_service::clock::Clock;
 use seal_service::store::ContentStore;
 use seal_trust::{
-    SigningKey, TrustRoot, TrustedRoot, digest_of, envelope_to_bytes, payload_digest, sha256_file,
+    SigningKey, TrustedRoot, digest_of, envelope_to_bytes, payload_digest, sha256_file,
     sign_statement,
 };
+use seal_witness::{RootSource, Witness, own_key};
 
 use crate::config::StudentConfig;
 use crate::consolidation_config::Size;
@@ -47,6 +48,7 @@ pub struct Student {
     pub(crate) requests: SignedFiles,
     pub(crate) state: Arc<State>,
     pub(crate) root: TrustedRoot,
+    pub(crate) witness: Arc<Witness>,
     key: SigningKey,
     clock: Arc<dyn Clock>,
 }
@@ -54,6 +56,8 @@ pub struct Student {
 /// What is read before the process is confined, because afterwards it cannot be read again.
 pub struct Identity {
     pub(crate) key: SigningKey,
+    /// For cosigning the auditor's checkpoints.
+    pub(crate) witness_key: Option<SigningKey>,
     pub(crate) root: TrustedRoot,
 }
 
@@ -61,19 +65,17 @@ impl Identity {
     /// Reads the key and the trust root.
     ///
     /// # Errors
-    /// A key that is unreadable or holds another role, a trust root that is not to be trusted.
+    /// A key that is unreadable, revoked or holds another role, a trust root that is not to be trusted.
     pub fn read(config: &StudentConfig, now: UnixSeconds) -> Result<Self, StudentError> {
-        let key = SigningKey::read(&config.key)?;
-        let root = read_root(config, now)?;
-        if root.role_of(&key.public()) != Some(Role::Student) {
-            return Err(StudentError::Config(format!(
-                "the key `{}` is no student key of the trust root `{}`: use the key that was made \
-                 with it",
-                config.key.display(),
-                config.trust_root.display()
-            )));
-        }
-        Ok(Self { key, root })
+        let root = RootSource {
+            file: &config.trust_root,
+            pinned: config.trust_root_sha256,
+            state: &config.state,
+        };
+        let root = root.in_force(now)?.newest().clone();
+        let key = own_key(&root, Role::Student, &config.key)?;
+        let witness_key = config.ledger.read_key(&root)?;
+        Ok(Self { key, witness_key, root })
     }
 }
 
@@ -104,7 +106,15 @@ impl Student {
         let tokenizer_file = folder.join("tokenizer.json");
         let here = Path::new("");
         let tokenizer = Tokenizer::load(folder)?;
+        let witness = Witness::open(
+            state_folder,
+            identity.root.clone(),
+            config.ledger.clone(),
+            identity.witness_key,
+            Arc::clone(&clock),
+        )?;
         let student = Self {
+            witness: Arc::new(witness),
             base: load_base(&config)?,
             end: end_token(&tokenizer, folder)?,
             chat: chat_format(&config, &tokenizer)?,
@@ -125,6 +135,11 @@ impl Student {
         student.check_stop_words()?;
         student.restore_serving_files()?;
         Ok(student)
+    }
+
+    /// Its memory of the auditor's ledger.
+    pub fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     /// Digest of the base model's files.
@@ -182,16 +197,6 @@ impl Student {
         };
         envelopes.iter().map(check).collect()
     }
-}
-
-fn read_root(config: &StudentConfig, now: UnixSeconds) -> Result<TrustedRoot, StudentError> {
-    let bytes = std::fs::read(&config.trust_root).map_err(|source| {
-        StudentError::Config(format!(
-            "cannot read the trust root `{}`: {source}; set `trust_root` to an existing file",
-            config.trust_root.display()
-        ))
-    })?;
-    Ok(TrustRoot::open(&bytes, config.trust_root_sha256, now)?)
 }
 
 fn end_token(tokenizer: &Tokenizer, folder: &Path) -> Result<u32, StudentError> {

@@ -36,6 +36,7 @@ fn consolidate(
     verdicts: &[Envelope],
     edits: &[Envelope],
 ) -> Result<InnerUpdated, &'static str> {
+    bench.show(verdicts);
     let request = ConsolidateRequest {
         stage: stage.to_owned(),
         verdicts: verdicts.to_vec(),
@@ -59,7 +60,8 @@ fn one_adapter_claims_the_accepted_edits_and_no_other_and_can_be_promoted() {
     assert!(candidate.edit_digests.is_sorted() && candidate.context_digests.is_sorted());
 
     let allowed = signed(&verdict(VerdictKind::Promotion, 9, envelope, &request, 0));
-    let served = bench.student.promote(&PromoteRequest { verdict: allowed }).unwrap();
+    bench.show(std::slice::from_ref(&allowed));
+    let served = bench.student.promote(&PromoteRequest { verdicts: vec![allowed] }).unwrap();
     assert_eq!(served.versions["v1"], candidate.adapter_digest().unwrap());
 }
 
@@ -77,6 +79,14 @@ fn without_valid_verdicts_and_their_edits_nothing_is_trained() {
     let mut elsewhere = statement;
     elsewhere.predicate.base_model_digest = seal_trust::sha256(b"another base");
     assert_eq!(consolidate(&bench, "s", &[signed(&elsewhere)], &edits), Err("verdict_wrong_base"));
+    let unseen = ConsolidateRequest {
+        stage: "s".to_owned(),
+        verdicts: vec![signed(&verdict(VerdictKind::Edit, 8, &request.0, &request.1, 0))],
+        edits: edits.clone(),
+        seed: 7,
+    };
+    let refused = bench.student.consolidate(&unseen, &mut |_, _| {}).unwrap_err();
+    assert_eq!(refused.code(), "verdict_not_in_ledger");
     // A refused request has used nothing.
     assert!(consolidate(&bench, "s", &verdicts, &edits).is_ok());
 }
@@ -97,6 +107,7 @@ fn a_killed_consolidation_goes_on_from_its_last_save_and_ends_at_the_same_adapte
     let undisturbed = consolidate(&bench, "end", &verdicts, &edits).unwrap();
 
     let bench = Bench::new().reopen_with(|config| config.save_steps = 2);
+    bench.show(&verdicts);
     let request = ConsolidateRequest { stage: "end".to_owned(), verdicts, edits, seed: 7 };
     #[allow(clippy::result_large_err, reason = "the error is never returned: the closure panics")]
     let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

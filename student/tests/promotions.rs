@@ -12,7 +12,8 @@ use seal_protocol::{
 use seal_trust::{TrustRoot, sign_statement};
 
 fn promote(bench: &Bench, verdict: &Envelope) -> Result<String, &'static str> {
-    let request = PromoteRequest { verdict: verdict.clone() };
+    bench.show(std::slice::from_ref(verdict));
+    let request = PromoteRequest { verdicts: vec![verdict.clone()] };
     let outcome = bench.student.promote(&request);
     outcome.map(|served| served.active).map_err(|refusal| refusal.code())
 }
@@ -103,6 +104,43 @@ fn each_verdict_that_does_not_hold_has_its_own_refusal_and_changes_nothing() {
     }
     assert_eq!(bench.student.served().unwrap().active, "base");
     assert_eq!(promote(&bench, &signed(&good)), Ok("v1".to_owned()));
+}
+
+#[test]
+fn a_verdict_that_does_not_stand_in_the_ledger_serves_nothing() {
+    let bench = Bench::new();
+    let verdict = signed(&bench.promotable("a", 1));
+    let outcome = bench.student.promote(&PromoteRequest { verdicts: vec![verdict.clone()] });
+    assert_eq!(outcome.unwrap_err().code(), "verdict_not_in_ledger");
+    assert_eq!(bench.student.served().unwrap().active, "base");
+    assert_eq!(promote(&bench, &verdict), Ok("v1".to_owned()));
+}
+
+#[test]
+fn an_adapter_serves_by_two_auditors_where_the_trust_root_demands_two() {
+    let second = seal_trust::SigningKey::from_seed([41; 32]);
+    let bench = Bench::new();
+    common::demand_second_auditor(bench.folder.path(), &second);
+    let bench = bench.reopen();
+    let statement = bench.promotable("a", 1);
+    let mine = signed(&statement);
+    let mut own_tau = statement.clone();
+    own_tau.predicate.tau_commitment = Digest::from_bytes([9; 32]);
+    let theirs = sign_statement(&second, &own_tau).unwrap();
+    let mut other = own_tau.clone();
+    other.predicate.edit_digests = vec![Digest::from_bytes([9; 32])];
+    let disagrees = sign_statement(&second, &other).unwrap();
+    let all = [mine.clone(), theirs.clone(), disagrees.clone()];
+    bench.show(&all);
+    let judged = |verdicts: &[&Envelope]| {
+        let verdicts = verdicts.iter().map(|verdict| (*verdict).clone()).collect();
+        let outcome = bench.student.promote(&PromoteRequest { verdicts });
+        outcome.map(|served| served.active).map_err(|refusal| refusal.code())
+    };
+    assert_eq!(judged(&[&mine]), Err("quorum_not_met"));
+    assert_eq!(judged(&[&mine, &mine]), Err("quorum_not_met"));
+    assert_eq!(judged(&[&mine, &disagrees]), Err("verdict_quorum_disagrees"));
+    assert_eq!(judged(&[&mine, &theirs]), Ok("v1".to_owned()));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use seal_service::config::ConfigError;
 use seal_service::confine::Profile;
 use seal_service::endpoint::Endpoint;
 use seal_training::{OptimRecipe, Schedule};
+use seal_witness::LedgerConfig;
 use serde::Deserialize;
 
 use crate::backends::BackendConfig;
@@ -66,6 +67,9 @@ pub struct TeacherConfig {
     /// The M-step of a policy whose weights are elsewhere; absent: it does not learn.
     #[serde(default)]
     pub exemplars: Option<ExemplarSettings>,
+    /// Which ledgers this teacher goes by, and how it cosigns them.
+    #[serde(default)]
+    pub ledger: LedgerConfig,
     /// What the kernel enforces on this process.
     pub confinement: ConfinementConfig,
 }
@@ -237,6 +241,7 @@ impl TeacherConfig {
             .chain([&mut self.confinement.decoy_dir])
             .chain(&mut self.confinement.must_not_read);
         paths.for_each(|path| *path = folder.join(&path));
+        self.ledger.resolve(folder);
         let endpoints = std::iter::once(&mut self.endpoint);
         for endpoint in endpoints.chain(&mut self.confinement.must_not_connect) {
             if let Endpoint::Unix(path) = endpoint {

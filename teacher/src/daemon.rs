@@ -84,7 +84,7 @@ fn build(
 ) -> anyhow::Result<Built<Teacher>> {
     let teacher = Teacher::load(config, identity, context.clock.clone())?;
     Ok(Built {
-        router: router(context),
+        router: router(context).merge(seal_witness::route(teacher.witness.clone())),
         base_model_digest: teacher.base_model_digest(),
         worker: teacher,
     })

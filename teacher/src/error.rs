@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use seal_model::ModelError;
 use seal_protocol::{Digest, ErrorBody};
 use seal_training::TrainError;
-use seal_trust::{CanonicalError, KeyError, VerdictError, VerifyError};
+use seal_trust::{CanonicalError, VerdictError, VerifyError};
+use seal_witness::{HeadsError, OwnKeyError, RootInForceError};
 
 use crate::backends::{PaidError, RecordedError, Stop};
 use crate::contexts::ContextsError;
@@ -110,7 +111,13 @@ pub enum TeacherError {
     Canonical(#[from] CanonicalError),
     /// The teacher's own key.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Key(#[from] OwnKeyError),
+    /// The auditor's ledger, or the memory of it.
+    #[error(transparent)]
+    Ledger(#[from] HeadsError),
+    /// The trust root.
+    #[error(transparent)]
+    Root(#[from] RootInForceError),
     /// The contexts file.
     #[error(transparent)]
     Contexts(#[from] ContextsError),
@@ -163,6 +170,8 @@ impl TeacherError {
             Self::Damaged { .. } | Self::Write { .. } | Self::State(_) => "storage_failed",
             Self::Canonical(_) => "not_canonical",
             Self::Key(_) => "key_unusable",
+            Self::Ledger(error) => error.code(),
+            Self::Root(_) => "trust_root_unusable",
             Self::Contexts(_) | Self::Replay(_) | Self::Config(_) => "config_unusable",
             Self::Model(_) | Self::Training(_) => "model_failed",
         }

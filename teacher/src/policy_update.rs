@@ -12,8 +12,8 @@ use seal_protocol::{
     VerdictKind,
 };
 use seal_trust::{
-    Expectation, Verified, check_verdict, digest_of, envelope_from_file_bytes, envelope_to_bytes,
-    payload_digest,
+    Expectation, Verified, check_binding, check_verdicts, digest_of, envelope_from_file_bytes,
+    envelope_to_bytes, payload_digest,
 };
 
 use crate::backends::Written;
@@ -30,7 +30,8 @@ pub(crate) struct Learned {
 
 /// One accepted edit as the policy learns it.
 pub(crate) struct Lesson {
-    pub(crate) verdict_digest: Digest,
+    /// One of each auditor that judged it.
+    pub(crate) verdict_digests: Vec<Digest>,
     pub(crate) edit_digest: Digest,
     pub(crate) context_digest: Digest,
     pub(crate) reply: Reply,
@@ -58,7 +59,8 @@ impl Teacher {
         let verdicts = self.checked_verdicts(&request.verdicts)?;
         let lessons = self.lessons(&verdicts)?;
         let mut seen = self.state.seen()?;
-        seen.check_and_insert(id, &verdicts.iter().collect::<Vec<_>>())?;
+        seen.check_and_insert(id, &verdicts.iter().flatten().collect::<Vec<_>>())?;
+        self.witness.demand_shown(&request.verdicts)?;
         let parent_policy_digest = self.policy_digest(request.parent_policy_digest)?;
         let seed = update_seed(request.seed, &request.stage);
         let learned = match &self.config.exemplars {
@@ -70,7 +72,7 @@ impl Teacher {
             stage: request.stage.clone(),
             parent_policy_digest,
             policy_digest,
-            verdict_digests: lessons.iter().map(|lesson| lesson.verdict_digest).collect(),
+            verdict_digests: lessons.iter().flat_map(|l| l.verdict_digests.clone()).collect(),
             edit_digests: lessons.iter().map(|lesson| lesson.edit_digest).collect(),
             recipe_digest,
             seed,
@@ -83,22 +85,20 @@ impl Teacher {
         Ok(PolicyUpdated { update, policy_digest })
     }
 
+    /// Verdicts by the request they answer, each group a quorum on one edit of this teacher.
     fn checked_verdicts(
         &self,
         envelopes: &[Envelope],
-    ) -> Result<Vec<Verified<Verdict>>, TeacherError> {
+    ) -> Result<Vec<Vec<Verified<Verdict>>>, TeacherError> {
         let expected = self.expectation();
-        let now = self.now();
-        let check = |envelope| Ok(check_verdict(&self.root, envelope, &expected, now)?);
-        let verdicts: Vec<_> = envelopes.iter().map(check).collect::<Result<_, TeacherError>>()?;
+        let groups = check_verdicts(&self.root, envelopes, &expected, self.now())?;
         // A second look binds each verdict to the context its edit was written for.
-        for (envelope, verdict) in envelopes.iter().zip(&verdicts) {
-            let edit = self.own_edit(&only_edit(verdict)?)?;
-            let contexts = [edit.context_digest];
+        for verdict in groups.iter().flatten() {
+            let contexts = [self.own_edit(&only_edit(verdict)?)?.context_digest];
             let bound = Expectation { context_digests: Some(&contexts), ..expected };
-            check_verdict(&self.root, envelope, &bound, now)?;
+            check_binding(verdict, &bound)?;
         }
-        Ok(verdicts)
+        Ok(groups)
     }
 
     fn expectation(&self) -> Expectation<'static> {
@@ -121,15 +121,16 @@ impl Teacher {
 
     /// What the verdicts teach, in the order of the edits' digests: those follow from the run's seed,
     /// while a verdict's digest holds a time and would make each run another one.
-    fn lessons(&self, verdicts: &[Verified<Verdict>]) -> Result<Vec<Lesson>, TeacherError> {
+    fn lessons(&self, groups: &[Vec<Verified<Verdict>>]) -> Result<Vec<Lesson>, TeacherError> {
         let mut lessons =
-            verdicts.iter().map(|verdict| self.lesson(verdict)).collect::<Result<Vec<_>, _>>()?;
+            groups.iter().map(|group| self.lesson(group)).collect::<Result<Vec<_>, _>>()?;
         lessons.sort_by_key(|lesson| lesson.edit_digest);
         Ok(lessons)
     }
 
-    fn lesson(&self, verdict: &Verified<Verdict>) -> Result<Lesson, TeacherError> {
-        let edit_digest = only_edit(verdict)?;
+    fn lesson(&self, group: &[Verified<Verdict>]) -> Result<Lesson, TeacherError> {
+        // A quorum agrees on its edit; no group is empty.
+        let edit_digest = only_edit(group.first().ok_or(TeacherError::NoVerdict)?)?;
         let edit = self.own_edit(&edit_digest)?;
         let reply = self.edits.reply(&edit_digest)?.ok_or(TeacherError::NoReply(edit_digest))?;
         let context = self.context(&edit.context_digest)?;
@@ -142,7 +143,7 @@ impl Teacher {
         match self.asking.read(context, edit.proposal, &written) {
             Ok(body) if body.examples == edit.examples && body.directives == edit.directives => {
                 Ok(Lesson {
-                    verdict_digest: verdict.payload_digest,
+                    verdict_digests: group.iter().map(|v| v.payload_digest).collect(),
                     edit_digest,
                     context_digest: edit.context_digest,
                     reply,

@@ -2,13 +2,13 @@
 //!
 //! **Invariant:** nothing here opens a connection, reads τ, or touches the student's weights.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use seal_model::{Tokenizer, folder_digest};
 use seal_protocol::{Digest, Envelope, Predicate, Role, Statement, Subject, UnixSeconds};
 use seal_service::clock::Clock;
-use seal_trust::{SigningKey, TrustRoot, TrustedRoot, payload_digest, sha256_file, sign_statement};
+use seal_trust::{SigningKey, TrustedRoot, payload_digest, sha256_file, sign_statement};
+use seal_witness::{RootSource, Witness, own_key};
 
 use crate::asking::{Asking, Texts};
 use crate::backends::{Access, Backend, BackendConfig, Local, OpenAi, Recorded};
@@ -38,6 +38,7 @@ pub struct Teacher {
     pub(crate) state: State,
     pub(crate) replay: Vec<ReplayLines>,
     pub(crate) root: TrustedRoot,
+    pub(crate) witness: Arc<Witness>,
     pub(crate) base_digest: Digest,
     pub(crate) tokenizer_digest: Digest,
     key: SigningKey,
@@ -47,6 +48,8 @@ pub struct Teacher {
 /// What is read before the process is confined, because afterwards it cannot be read again.
 pub struct Identity {
     pub(crate) key: SigningKey,
+    /// For cosigning the auditor's checkpoints.
+    pub(crate) witness_key: Option<SigningKey>,
     pub(crate) root: TrustedRoot,
     /// The way to the endpoint of an API; absent: no way out.
     pub(crate) access: Option<Access>,
@@ -56,23 +59,22 @@ impl Identity {
     /// Reads the key and the trust root; resolves and pins the endpoint of an API and reads its key.
     ///
     /// # Errors
-    /// A key that is unreadable or holds another role, a trust root that is not to be trusted, an
+    /// A key that is unreadable, revoked or holds another role, a trust root that is not to be trusted, an
     /// endpoint that may not be reached.
     pub fn read(config: &TeacherConfig, now: UnixSeconds) -> Result<Self, TeacherError> {
-        let key = SigningKey::read(&config.key)?;
-        let root = read_root(config, now)?;
-        if root.role_of(&key.public()) == Some(Role::Teacher) {
-            let access = match &config.backend {
-                BackendConfig::OpenAi(api) => Access::prepare(api, &config.egress)?,
-                BackendConfig::Local(_) | BackendConfig::Recorded(_) => None,
-            };
-            return Ok(Self { key, root, access });
-        }
-        Err(TeacherError::Config(format!(
-            "the key `{}` is no teacher key of the trust root `{}`: use the key that was made with it",
-            config.key.display(),
-            config.trust_root.display()
-        )))
+        let root = RootSource {
+            file: &config.trust_root,
+            pinned: config.trust_root_sha256,
+            state: &config.state,
+        };
+        let root = root.in_force(now)?.newest().clone();
+        let key = own_key(&root, Role::Teacher, &config.key)?;
+        let witness_key = config.ledger.read_key(&root)?;
+        let access = match &config.backend {
+            BackendConfig::OpenAi(api) => Access::prepare(api, &config.egress)?,
+            BackendConfig::Local(_) | BackendConfig::Recorded(_) => None,
+        };
+        Ok(Self { key, witness_key, root, access })
     }
 }
 
@@ -94,7 +96,15 @@ impl Teacher {
         config.check().map_err(TeacherError::Config)?;
         let asking = asking(&config)?;
         let tokenizer_file = config.base_model.join("tokenizer.json");
+        let witness = Witness::open(
+            &config.state,
+            identity.root.clone(),
+            config.ledger.clone(),
+            identity.witness_key,
+            Arc::clone(&clock),
+        )?;
         let teacher = Self {
+            witness: Arc::new(witness),
             contexts: Contexts::read(&config.contexts)?,
             backend: backend(&config, &asking, identity.access, clock.clone())?,
             asking,
@@ -117,6 +127,11 @@ impl Teacher {
         };
         teacher.restore_receipts()?;
         Ok(teacher)
+    }
+
+    /// Its memory of the auditor's ledger.
+    pub fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     /// Digest of the base model that edits are meant for.
@@ -212,15 +227,4 @@ fn backend(
         }
         BackendConfig::Recorded(recorded) => Box::new(Recorded::read(recorded)?),
     })
-}
-
-fn read_root(config: &TeacherConfig, now: UnixSeconds) -> Result<TrustedRoot, TeacherError> {
-    let path: &Path = &config.trust_root;
-    let bytes = std::fs::read(path).map_err(|source| {
-        TeacherError::Config(format!(
-            "cannot read the trust root `{}`: {source}; set `trust_root` to an existing file",
-            path.display()
-        ))
-    })?;
-    Ok(TrustRoot::open(&bytes, config.trust_root_sha256, now)?)
 }

@@ -41,6 +41,7 @@ fn accepted_edits_of_other_contexts_are_shown_in_later_prompts() {
     let mut bench = bench(&double);
     let edits = bench.propose(&free(&[0, 1], 1)).unwrap().edits;
     let request = update(bench.accept_all(&edits));
+    bench.show(&request.verdicts);
     let updated = bench.teacher.policy_update(&request, &mut |_, _| {}).unwrap();
     let root =
         TrustRoot::open(&std::fs::read(&bench.config.trust_root).unwrap(), None, NOW).unwrap();

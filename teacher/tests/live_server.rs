@@ -51,6 +51,7 @@ fn round(url: &str, api: &str, layout: &str, stream: bool) {
         verdicts,
         seed: 7,
     };
+    bench.show(&update.verdicts);
     let updated = bench.teacher.policy_update(&update, &mut |_, _| {}).unwrap();
     let policy_digest = Some(updated.policy_digest);
     let next = ProposeRequest { stage: "round-2".to_owned(), policy_digest, ..free(&[0], 2) };

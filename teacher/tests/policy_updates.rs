@@ -23,6 +23,7 @@ fn request(stage: &str, verdicts: &[Envelope]) -> PolicyUpdateRequest {
 }
 
 fn update(bench: &mut Bench, request: &PolicyUpdateRequest) -> Result<PolicyUpdated, &'static str> {
+    bench.show(&request.verdicts);
     bench.teacher.policy_update(request, &mut |_, _| {}).map_err(|refusal| refusal.code())
 }
 
@@ -112,6 +113,41 @@ fn each_verdict_that_does_not_hold_has_its_own_refusal_and_uses_nothing_up() {
 }
 
 #[test]
+fn a_verdict_that_does_not_stand_in_the_ledger_teaches_nothing() {
+    let mut bench = Bench::new();
+    let all = verdicts(&mut bench);
+    let request = request("round-1", &all);
+    let refused = bench.teacher.policy_update(&request, &mut |_, _| {}).unwrap_err();
+    assert_eq!(refused.code(), "verdict_not_in_ledger");
+    bench.show(&all[1..]);
+    assert!(bench.teacher.policy_update(&request, &mut |_, _| {}).is_err(), "one is missing");
+    assert!(update(&mut bench, &request).is_ok());
+}
+
+#[test]
+fn a_quorum_of_auditors_teaches_each_edit_once() {
+    let second = seal_trust::SigningKey::from_seed([41; 32]);
+    let bench = Bench::new();
+    common::demand_second_auditor(bench.folder.path(), &second);
+    let mut bench = bench.reopen();
+    let accepted = bench.accepted();
+    let mine: Vec<Envelope> = accepted.iter().map(|(_, statement)| signed(statement)).collect();
+    let theirs = accepted.iter().map(|(_, statement)| {
+        let mut statement = statement.clone();
+        statement.predicate.sequence += 1000; // each auditor counts by itself
+        sign_statement(&second, &statement).unwrap()
+    });
+    let theirs: Vec<Envelope> = theirs.collect();
+    assert_eq!(update(&mut bench, &request("round-1", &mine)), Err("quorum_not_met"));
+    let both = [mine.clone(), theirs].concat();
+    let updated = update(&mut bench, &request("round-1", &both)).unwrap();
+    let statement: seal_protocol::Statement<PolicyUpdate> =
+        serde_json::from_slice(&seal_trust::payload_bytes(&updated.update).unwrap()).unwrap();
+    assert_eq!(statement.predicate.edit_digests.len(), mine.len());
+    assert_eq!(statement.predicate.verdict_digests.len(), both.len());
+}
+
+#[test]
 fn a_verdict_teaches_once() {
     let mut bench = Bench::new();
     let all = verdicts(&mut bench);
@@ -163,6 +199,7 @@ fn a_killed_update_goes_on_from_its_last_save_and_ends_at_the_same_policy() {
 
     let (mut bench, _) = longer(2);
     let request = request("round-1", &all);
+    bench.show(&all);
     let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         bench.teacher.policy_update(&request, &mut |done, _| assert!(done < 3, "killed"))
     }));

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use seal_conductor::client::Client;
-use seal_protocol::{Attempt, Health, LedgerEvent, Role, path};
+use seal_protocol::{Attempt, Digest, Health, LedgerEvent, Role, UnixSeconds, path};
 use seal_service::endpoint::Endpoint;
 use serde_json::Value;
 
@@ -110,17 +110,30 @@ impl Run {
 
     /// What the ledger says, without what differs between any two runs: times and signatures.
     pub fn ledger(&self) -> Vec<Attempt> {
-        let entries = seal_auditor::offline::ledger(&self.path("auditor/state")).unwrap();
+        let state = self.path("auditor/state");
+        let entries = seal_auditor::offline::ledger(&state).unwrap();
         entries
             .into_iter()
             .filter_map(|entry| match entry.event {
-                LedgerEvent::Attempt(attempt) => {
-                    Some(Attempt { verdict_envelope_digest: None, ..attempt })
-                }
+                LedgerEvent::Attempt(attempt) => Some(Attempt {
+                    metrics_annex_digest: alike(&state, &attempt.metrics_annex_digest),
+                    verdict_envelope_digest: None,
+                    ..attempt
+                }),
                 LedgerEvent::Genesis { .. } => None,
             })
             .collect()
     }
+}
+
+/// The digest of an annex as if every request had come at the same time, signed with the same keys.
+fn alike(state: &Path, annex: &Digest) -> Digest {
+    let mut annex = seal_auditor::offline::annex(state, annex).unwrap();
+    for facts in annex.candidates.iter_mut().filter_map(|candidate| candidate.facts.as_mut()) {
+        facts.request.at = UnixSeconds(0);
+        facts.candidate.edits.iter_mut().for_each(|edit| edit.keyid.clear());
+    }
+    seal_trust::sha256(&serde_json::to_vec(&annex).unwrap())
 }
 
 /// A daemon of a test; killed with it.

@@ -197,9 +197,9 @@ impl<M: Measurer> Auditor<M> {
         }
     }
 
-    /// What written policy is told besides the measurements; nothing where there is none.
+    /// What written policy is told besides the measurements. Kept where there is none, too, so that
+    /// one written later can be tried on it.
     fn facts(&self, intake: &Intake, candidate: &Candidate) -> Option<Facts> {
-        self.parts.policy.as_ref()?;
         let earlier = self.earlier_attempts(intake);
         let attempts = AttemptFacts {
             earlier,

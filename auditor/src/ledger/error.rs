@@ -28,6 +28,9 @@ pub enum LedgerError {
     /// The rows do not yield the signed checkpoint.
     #[error("the ledger's rows do not yield its checkpoint: {0}; restore the state from a copy")]
     Checkpoint(String),
+    /// Trust roots that do not lead to the one in force.
+    #[error("the ledger was kept under trust roots that do not lead to the one in force: {0}")]
+    TrustRoot(String),
     /// The clock stands before the last row.
     #[error(
         "the clock reads {now}, the ledger's last row {last}: set the clock right; nothing is signed until then"
@@ -44,6 +47,9 @@ pub enum LedgerError {
     /// A value without canonical JSON.
     #[error("a value has no canonical form")]
     Canonical(#[from] seal_trust::CanonicalError),
+    /// A line that is not kept.
+    #[error("the cosignature is not kept: {0}")]
+    CosignatureRefused(String),
     /// An origin that cannot stand in a checkpoint.
     #[error("`ledger_origin` cannot name a ledger")]
     Origin(#[from] seal_trust::NoteError),

@@ -57,12 +57,14 @@ pub enum ArtefactKind {
     Annex,
     /// Bundles of written policy by digest of their bytes.
     Policy,
+    /// Trust roots by digest of their file.
+    TrustRoot,
 }
 
 impl ArtefactKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Verdict, Self::Request, Self::Edit, Self::Annex, Self::Policy];
+    pub const ALL: [Self; 6] =
+        [Self::Verdict, Self::Request, Self::Edit, Self::Annex, Self::Policy, Self::TrustRoot];
 
     /// Folder inside the state, and name in the database.
     pub const fn folder(self) -> &'static str {
@@ -72,6 +74,7 @@ impl ArtefactKind {
             Self::Edit => "edits",
             Self::Annex => "annexes",
             Self::Policy => "policies",
+            Self::TrustRoot => "trust-roots",
         }
     }
 }

@@ -13,14 +13,17 @@ mod group;
 mod known;
 mod opening;
 mod schema;
+mod shown;
 mod store;
 mod view;
 mod writing;
 
 pub use error::LedgerError;
 pub use group::{Artefact, ArtefactKind, Head, InForce, NewGroup};
+pub use shown::LedgerDesk;
+pub(crate) use shown::show;
 pub use store::{Ledger, LedgerKey};
-pub use view::{CHECKPOINT_FILE, LEDGER_FILE, file_of};
+pub use view::{CHECKPOINT_FILE, LEDGER_FILE, file_of, proof_file};
 
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension};
 use seal_protocol::{LedgerEntry, UnixSeconds};
-use seal_trust::{TrustedRoot, merkle};
+use seal_trust::{RootChain, TrustedRoot, merkle};
 
-use super::LedgerError;
 use super::known::Known;
+use super::{ArtefactKind, LedgerError};
 
 /// What the rows say; refuses a row that was changed.
 pub(super) fn known(db: &Connection) -> Result<Known, LedgerError> {
@@ -33,6 +33,16 @@ pub(super) fn last_note(db: &Connection) -> Result<Option<String>, LedgerError> 
     Ok(db.query_row(query, [], |row| row.get(0)).optional()?)
 }
 
+/// The trust root in force with the earlier ones that the ledger kept: its last checkpoint may be
+/// signed by a key that was rotated since.
+fn roots(db: &Connection, newest: &TrustedRoot) -> Result<RootChain, LedgerError> {
+    let mut query = db.prepare("SELECT body FROM artefacts WHERE kind = ?1")?;
+    let files = query.query_map([ArtefactKind::TrustRoot.folder()], |row| row.get(0))?;
+    let files: Vec<Vec<u8>> = files.collect::<Result<_, _>>()?;
+    let chain = RootChain::new(newest.clone(), &files);
+    chain.map_err(|error| LedgerError::TrustRoot(error.to_string()))
+}
+
 /// The rows yield the last checkpoint, and the ledger's key signed it.
 pub(super) fn check_checkpoint(
     db: &Connection,
@@ -49,8 +59,9 @@ pub(super) fn check_checkpoint(
             Err(refuse("it is missing".to_owned()))
         };
     };
-    let checkpoint =
-        root.verify_checkpoint(&note, origin, now).map_err(|error| refuse(error.to_string()))?;
+    let checkpoint = roots(db, root)?
+        .verify_checkpoint(&note, origin, now)
+        .map_err(|error| refuse(error.to_string()))?;
     let fits = checkpoint.size == known.leaves.len() as u64
         && checkpoint.root == merkle::root(&known.leaves);
     if fits {

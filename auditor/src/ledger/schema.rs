@@ -12,6 +12,13 @@ CREATE TABLE IF NOT EXISTS checkpoints (
     size INTEGER PRIMARY KEY,
     note TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS cosignatures (
+    size  INTEGER NOT NULL,
+    keyid TEXT NOT NULL,
+    line  TEXT NOT NULL,
+    at    INTEGER NOT NULL,
+    PRIMARY KEY (size, keyid)
+) STRICT;
 CREATE TABLE IF NOT EXISTS verdicts (
     sequence       INTEGER PRIMARY KEY,
     payload_digest TEXT NOT NULL UNIQUE,

@@ -9,7 +9,8 @@ use seal_trust::{SigningKey, TrustedRoot, envelope_to_bytes, merkle};
 
 use super::known::Known;
 use super::{
-    ArtefactKind, Head, InForce, LEDGER_FILE, LedgerError, NewGroup, opening, schema, view, writing,
+    ArtefactKind, Head, InForce, LEDGER_FILE, LedgerError, NewGroup, opening, schema, shown, view,
+    writing,
 };
 
 /// Who signs checkpoints, under which name.
@@ -50,6 +51,7 @@ impl Ledger {
         view::catch_up(state, &db)?;
         let (state, skew_s) = (state.to_owned(), root.root().limits.max_clock_skew_s);
         let mut ledger = Self { db, state, signer, known, skew_s };
+        ledger.catch_up_proofs()?;
         ledger.put_in_force(in_force, now)?;
         Ok(ledger)
     }
@@ -161,9 +163,40 @@ impl Ledger {
         }
         if let Some(envelope) = &group.verdict {
             let digest = writing::payload_digest(envelope)?;
-            view::write(&self.state, ArtefactKind::Verdict, &digest, &envelope_to_bytes(envelope))?;
+            let bytes = envelope_to_bytes(envelope);
+            view::write(&self.state, ArtefactKind::Verdict, &digest, &bytes)?;
+            self.write_proof(&digest, &bytes, checkpoint)?;
         }
         Ok(view::write_checkpoint(&self.state, checkpoint)?)
+    }
+
+    /// The proof over the checkpoint at hand; witnesses' lines come later.
+    fn write_proof(
+        &self,
+        verdict: &Digest,
+        envelope: &[u8],
+        checkpoint: &str,
+    ) -> Result<(), LedgerError> {
+        match shown::proof(&self.known.leaves, shown::attempt(envelope)?, checkpoint) {
+            Some(proof) => Ok(view::write_proof(&self.state, verdict, &proof)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the proofs that a crash left out.
+    fn catch_up_proofs(&self) -> Result<(), LedgerError> {
+        let Some(note) = opening::last_note(&self.db)? else { return Ok(()) };
+        let mut query = self.db.prepare("SELECT payload_digest, envelope FROM verdicts")?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let (digest, envelope): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let damaged = || LedgerError::Checkpoint("a verdict's name is no digest".to_owned());
+            let digest: Digest = digest.parse().map_err(|_| damaged())?;
+            if !view::proof_file(&self.state, &digest).exists() {
+                self.write_proof(&digest, &envelope, &note)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use seal_protocol::Digest;
 use seal_service::store::write_atomic;
+use seal_trust::LedgerProof;
 
 use super::ArtefactKind;
 
@@ -20,6 +21,16 @@ pub const LEDGER_FILE: &str = "ledger.sqlite";
 /// Path of an artefact inside the state.
 pub fn file_of(state: &Path, kind: ArtefactKind, digest: &Digest) -> PathBuf {
     state.join(kind.folder()).join(format!("{digest}.json"))
+}
+
+/// Path of the portable proof beside a verdict.
+pub fn proof_file(state: &Path, verdict: &Digest) -> PathBuf {
+    state.join(ArtefactKind::Verdict.folder()).join(format!("{verdict}.tlog-proof"))
+}
+
+/// Writes a verdict's proof, or a better one in its place.
+pub(super) fn write_proof(state: &Path, verdict: &Digest, proof: &LedgerProof) -> io::Result<()> {
+    write_atomic(&proof_file(state, verdict), proof.to_text().as_bytes())
 }
 
 /// Writes one artefact.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use seal_protocol::{AuditRequest, SelfEdit, UnixSeconds};
-use seal_trust::{TrustedRoot, digest_of, sha256};
+use seal_trust::{RootChain, digest_of, sha256};
 
 use super::database::Database;
 use super::{Finding, envelope, read};
@@ -13,13 +13,13 @@ use crate::ledger::{Artefact, ArtefactKind, file_of};
 pub(super) fn verify(
     state: &Path,
     database: &Database,
-    root: &TrustedRoot,
+    roots: &RootChain,
     now: UnixSeconds,
 ) -> Result<(), Finding> {
     for artefact in &database.artefacts {
         let path = file_of(state, artefact.kind, &artefact.digest);
         let bytes = read(&path)?;
-        check(&path, artefact.kind, artefact, &bytes, root, now)?;
+        check(&path, artefact.kind, artefact, &bytes, roots, now)?;
         if bytes != artefact.body {
             return Err(Finding::new(
                 &database.path,
@@ -30,24 +30,39 @@ pub(super) fn verify(
     Ok(())
 }
 
+/// The trust root at hand with the earlier versions that the ledger kept.
+pub(super) fn roots(
+    state: &Path,
+    database: &Database,
+    roots: &RootChain,
+) -> Result<RootChain, Finding> {
+    let kept = database.artefacts.iter().filter(|kept| kept.kind == ArtefactKind::TrustRoot);
+    let kept = kept.map(|kept| &kept.body[..]);
+    let given = roots.versions().iter().map(|root| root.file());
+    let files: BTreeSet<&[u8]> = given.chain(kept).collect();
+    let files: Vec<Vec<u8>> = files.into_iter().map(<[u8]>::to_vec).collect();
+    RootChain::new(roots.newest().clone(), &files)
+        .map_err(|error| Finding::new(state.join(ArtefactKind::TrustRoot.folder()), error))
+}
+
 /// The file's own bytes, against its name and its author.
 fn check(
     path: &Path,
     kind: ArtefactKind,
     artefact: &Artefact,
     bytes: &[u8],
-    root: &TrustedRoot,
+    roots: &RootChain,
     now: UnixSeconds,
 ) -> Result<(), Finding> {
     let refuse = |what: String| Finding::new(path, what);
     let found = match kind {
-        ArtefactKind::Annex | ArtefactKind::Policy => sha256(bytes),
+        ArtefactKind::Annex | ArtefactKind::Policy | ArtefactKind::TrustRoot => sha256(bytes),
         ArtefactKind::Request => {
-            let verified = root.verify::<AuditRequest>(&envelope(path, bytes)?, now);
+            let verified = roots.verify_record::<AuditRequest>(&envelope(path, bytes)?, now);
             verified.map_err(|error| refuse(error.to_string()))?.payload_digest
         }
         ArtefactKind::Edit => {
-            let verified = root.verify::<SelfEdit>(&envelope(path, bytes)?, now);
+            let verified = roots.verify_record::<SelfEdit>(&envelope(path, bytes)?, now);
             let edit = verified.map_err(|error| refuse(error.to_string()))?.statement.predicate;
             digest_of(&edit).map_err(|error| refuse(error.to_string()))?
         }
@@ -77,8 +92,9 @@ fn refuse_strangers(state: &Path, kind: ArtefactKind, database: &Database) -> Re
         .iter()
         .filter(|artefact| artefact.kind == kind)
         .map(|artefact| artefact.digest);
-    let known: BTreeSet<String> =
-        verdicts.chain(others).map(|digest| format!("{digest}.json")).collect();
+    let proofs = verdicts.clone().map(|digest| format!("{digest}.tlog-proof"));
+    let files = verdicts.chain(others).map(|digest| format!("{digest}.json"));
+    let known: BTreeSet<String> = files.chain(proofs).collect();
     let folder = state.join(kind.folder());
     if known.is_empty() && !folder.exists() {
         return Ok(());

@@ -14,6 +14,7 @@ pub(super) struct Database {
     pub(super) path: PathBuf,
     pub(super) rows: Vec<StoredRow>,
     pub(super) checkpoints: Vec<(u64, String)>,
+    pub(super) cosignatures: Vec<StoredCosignature>,
     pub(super) verdicts: Vec<StoredVerdict>,
     pub(super) inbox: Vec<StoredReply>,
     pub(super) artefacts: Vec<Artefact>,
@@ -23,6 +24,12 @@ pub(super) struct StoredRow {
     pub(super) index: u64,
     pub(super) entry: Vec<u8>,
     pub(super) leaf: Vec<u8>,
+}
+
+pub(super) struct StoredCosignature {
+    pub(super) size: u64,
+    pub(super) keyid: String,
+    pub(super) line: String,
 }
 
 pub(super) struct StoredVerdict {
@@ -55,6 +62,20 @@ impl Database {
         Self::tables(&db, path.clone()).map_err(damaged)
     }
 
+    /// Works on a copy, which is gone afterwards.
+    pub(super) fn with_copy<T, E: std::fmt::Display>(
+        state: &Path,
+        work: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, Finding> {
+        let path = state.join(LEDGER_FILE);
+        let copy = Copy::of(&path)
+            .map_err(|error| Finding::new(&path, format!("it cannot be read: {error}")))?;
+        let db = copy
+            .open()
+            .map_err(|error| Finding::new(&path, format!("the database is damaged: {error}")))?;
+        work(&db).map_err(|error| Finding::new(&path, error))
+    }
+
     fn tables(db: &Connection, path: PathBuf) -> rusqlite::Result<Self> {
         Ok(Self {
             path,
@@ -64,6 +85,17 @@ impl Database {
             checkpoints: all(db, "SELECT size, note FROM checkpoints ORDER BY size", |row| {
                 Ok((number(row, 0)?, row.get(1)?))
             })?,
+            cosignatures: all(
+                db,
+                "SELECT size, keyid, line FROM cosignatures ORDER BY rowid",
+                |row| {
+                    Ok(StoredCosignature {
+                        size: number(row, 0)?,
+                        keyid: row.get(1)?,
+                        line: row.get(2)?,
+                    })
+                },
+            )?,
             verdicts: all(
                 db,
                 "SELECT sequence, payload_digest, envelope, issued_at FROM verdicts ORDER BY sequence",

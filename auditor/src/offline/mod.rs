@@ -10,16 +10,26 @@
 
 mod adapters;
 mod artefacts;
+mod bundle;
 mod database;
+mod export;
 mod groups;
 mod policies;
+mod proofs;
+mod rejudge;
 mod rows;
 mod verdicts;
 
 use std::path::{Path, PathBuf};
 
-use seal_protocol::{Digest, Envelope, LedgerEntry, Statement, UnixSeconds, Verdict};
-use seal_trust::TrustedRoot;
+use seal_protocol::{
+    Digest, Envelope, LedgerEntry, LedgerQuestion, LedgerShown, Statement, UnixSeconds, Verdict,
+};
+use seal_trust::RootChain;
+
+pub use bundle::{BUNDLE_INDEX, BundleIndex, BundleSummary, verify_bundle};
+pub use export::{ExportError, export};
+pub use rejudge::{Changed, Rejudged, rejudge};
 
 pub use crate::annex::{Annex, CandidateAnnex, PanelSummary};
 pub use crate::gate::{Outcome, Panel, PanelName, Ruling, Stage, StageOutcome, StageRecord};
@@ -50,6 +60,8 @@ pub struct Summary {
     pub rows: u64,
     /// Root over them, as the signed checkpoint says and as derived.
     pub root: Digest,
+    /// Cosignatures of witnesses under its checkpoints.
+    pub cosignatures: u64,
     /// Verdicts.
     pub verdicts: u64,
     /// Audit requests.
@@ -62,21 +74,22 @@ pub struct Summary {
     pub adapter_files: u64,
 }
 
-/// Verifies everything that an auditor wrote.
+/// Verifies everything that an auditor wrote: under the newest trust root, and under the earlier ones
+/// that were in force when a row was made. Earlier versions that `roots` lacks are taken from the
+/// ledger, as far as they lead to it.
 ///
 /// # Errors
 /// The first thing that does not fit: what was touched, by path.
-pub fn verify_state(
-    state: &Path,
-    root: &TrustedRoot,
-    now: UnixSeconds,
-) -> Result<Summary, Finding> {
+pub fn verify_state(state: &Path, roots: &RootChain, now: UnixSeconds) -> Result<Summary, Finding> {
     let database = Database::read(state)?;
     let ledger = rows::verify(state, &database)?;
-    rows::verify_checkpoints(state, &database, &ledger, root, now)?;
-    rows::verify_in_force(state, &ledger, root)?;
-    artefacts::verify(state, &database, root, now)?;
-    verdicts::verify(state, &database, &ledger, root, now)?;
+    let roots = &artefacts::roots(state, &database, roots)?;
+    rows::verify_checkpoints(state, &database, &ledger, roots, now)?;
+    rows::verify_cosignatures(&database, roots)?;
+    rows::verify_in_force(&ledger, roots)?;
+    artefacts::verify(state, &database, roots, now)?;
+    verdicts::verify(state, &database, &ledger, roots, now)?;
+    proofs::verify(state, &database, &ledger, roots, now)?;
     artefacts::verify_complete(state, &database)?;
     groups::verify(state, &database, &ledger)?;
     let adapter_files = adapters::verify(state, &database)?;
@@ -86,12 +99,22 @@ pub fn verify_state(
     Ok(Summary {
         rows: ledger.entries.len() as u64,
         root: seal_trust::merkle::root(&ledger.leaves),
+        cosignatures: database.cosignatures.len() as u64,
         verdicts: database.verdicts.len() as u64,
         requests: count(ArtefactKind::Request),
         edits: count(ArtefactKind::Edit),
         annexes: count(ArtefactKind::Annex),
         adapter_files,
     })
+}
+
+/// The ledger as a reader is shown it, from a copy of the state's files: for a role that is to act
+/// while the auditor does not run. Unverified; the reader checks it.
+///
+/// # Errors
+/// A database that is missing or damaged.
+pub fn show(state: &Path, question: &LedgerQuestion) -> Result<LedgerShown, Finding> {
+    Database::with_copy(state, |db| crate::ledger::show(db, question))
 }
 
 /// The ledger's rows, in order; unverified, for showing.
@@ -125,12 +148,7 @@ pub fn verdicts(state: &Path) -> Result<Vec<(Envelope, Verdict)>, Finding> {
     let database = Database::read(state)?;
     let parsed = database.verdicts.iter().map(|stored| {
         let path = file_of(state, ArtefactKind::Verdict, &stored.payload_digest);
-        let envelope = envelope(&path, &stored.envelope)?;
-        let payload =
-            seal_trust::payload_bytes(&envelope).map_err(|error| Finding::new(&path, error))?;
-        let statement: Statement<Verdict> =
-            serde_json::from_slice(&payload).map_err(|error| Finding::new(&path, error))?;
-        Ok((envelope, statement.predicate))
+        Ok((envelope(&path, &stored.envelope)?, verdict_of(&path, &stored.envelope)?))
     });
     parsed.collect()
 }
@@ -139,9 +157,20 @@ fn read(path: &Path) -> Result<Vec<u8>, Finding> {
     std::fs::read(path).map_err(|error| Finding::new(path, format!("it cannot be read: {error}")))
 }
 
+/// What an own verdict says; its signature is checked elsewhere.
+fn verdict_of(path: &Path, bytes: &[u8]) -> Result<Verdict, Finding> {
+    let payload = seal_trust::payload_bytes(&envelope(path, bytes)?)
+        .map_err(|error| Finding::new(path, error))?;
+    let statement: Statement<Verdict> =
+        serde_json::from_slice(&payload).map_err(|error| Finding::new(path, error))?;
+    Ok(statement.predicate)
+}
+
 fn envelope(path: &Path, bytes: &[u8]) -> Result<Envelope, Finding> {
     seal_trust::envelope_from_file_bytes(bytes).map_err(|error| Finding::new(path, error))
 }
 
+#[cfg(test)]
+mod bundle_tests;
 #[cfg(test)]
 mod tests;

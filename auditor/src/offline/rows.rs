@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use seal_protocol::{Digest, LedgerEntry, LedgerEvent, UnixSeconds};
-use seal_trust::{TrustedRoot, canonical_json, merkle};
+use seal_trust::{RootChain, canonical_json, merkle, with_lines};
 
-use super::database::{Database, StoredRow};
+use super::database::{Database, StoredCosignature, StoredRow};
 use super::{Finding, read};
 use crate::ledger::CHECKPOINT_FILE;
 
@@ -61,12 +61,12 @@ pub(super) fn verify_checkpoints(
     state: &Path,
     database: &Database,
     ledger: &LedgerRows,
-    root: &TrustedRoot,
+    roots: &RootChain,
     now: UnixSeconds,
 ) -> Result<(), Finding> {
     for (size, note) in &database.checkpoints {
         let at = database.path.with_file_name(format!("ledger.sqlite checkpoint {size}"));
-        verify_note(*size, note, ledger, root, now).map_err(|what| Finding::new(at, what))?;
+        verify_note(*size, note, ledger, roots, now).map_err(|what| Finding::new(at, what))?;
     }
     let path = state.join(CHECKPOINT_FILE);
     let Some((size, note)) = database.checkpoints.last() else {
@@ -84,16 +84,30 @@ pub(super) fn verify_checkpoints(
     Ok(())
 }
 
+/// Every cosignature stands under one of the checkpoints, by the witness it is kept for.
+pub(super) fn verify_cosignatures(database: &Database, roots: &RootChain) -> Result<(), Finding> {
+    for StoredCosignature { size, keyid, line } in &database.cosignatures {
+        let at = database.path.with_file_name(format!("ledger.sqlite cosignature of {size}"));
+        let note = database.checkpoints.iter().find(|(of, _)| of == size).map(|(_, note)| note);
+        let cosigned = note.and_then(|note| with_lines(note, std::slice::from_ref(line)).ok());
+        let witnesses = cosigned.and_then(|note| roots.witnesses(&note).ok()).unwrap_or_default();
+        if !matches!(witnesses.as_slice(), [only] if only.keyid == *keyid) {
+            return Err(Finding::new(at, "no witness of the trust root made it"));
+        }
+    }
+    Ok(())
+}
+
 fn verify_note(
     size: u64,
     note: &str,
     ledger: &LedgerRows,
-    root: &TrustedRoot,
+    roots: &RootChain,
     now: UnixSeconds,
 ) -> Result<(), String> {
     let origin = note.lines().next().unwrap_or_default();
     let checkpoint =
-        root.verify_checkpoint(note, origin, now).map_err(|error| error.to_string())?;
+        roots.verify_checkpoint(note, origin, now).map_err(|error| error.to_string())?;
     let covered = usize::try_from(size).ok().and_then(|size| ledger.leaves.get(..size));
     let covered = covered.ok_or("it covers rows that are not there")?;
     if checkpoint.size != size || checkpoint.root != merkle::root(covered) {
@@ -102,30 +116,36 @@ fn verify_note(
     Ok(())
 }
 
-/// The last statement of what is in force fits the trust root at hand.
-pub(super) fn verify_in_force(
-    _: &Path,
-    ledger: &LedgerRows,
-    root: &TrustedRoot,
-) -> Result<(), Finding> {
-    let genesis = ledger.entries.iter().rev().find_map(|entry| match entry.event {
-        LedgerEvent::Genesis { trust_root_digest, trust_root_version, .. } => {
-            Some((entry.index, trust_root_digest, trust_root_version))
+/// Every row that says what is in force names a trust root that leads to the one at hand.
+pub(super) fn verify_in_force(ledger: &LedgerRows, roots: &RootChain) -> Result<(), Finding> {
+    let ours = roots.newest().root().version;
+    let mut before = 0;
+    for entry in &ledger.entries {
+        let LedgerEvent::Genesis { trust_root_digest, trust_root_version: version, .. } =
+            entry.event
+        else {
+            continue;
+        };
+        let refuse = |what: String| Err(Finding::new("trust root", what));
+        let row = entry.index;
+        if version > ours {
+            return refuse(format!(
+                "ledger row {row} knows version {version}, this one is {ours}: fetch the newest"
+            ));
         }
-        LedgerEvent::Attempt(_) => None,
-    });
-    let ours = root.root().version;
-    match genesis {
-        Some((_, digest, version)) if version == ours && digest != root.digest() => {
-            Err(Finding::new(
-                "trust root",
-                format!("the ledger was kept under another version {version}, digest {digest}"),
-            ))
+        if version < before {
+            return refuse(format!(
+                "ledger row {row} goes back from version {before} to {version}"
+            ));
         }
-        Some((_, _, version)) if version > ours => Err(Finding::new(
-            "trust root",
-            format!("the ledger knows version {version}, this one is {ours}: fetch the newest"),
-        )),
-        _ => Ok(()),
+        let known = roots.by_digest(&trust_root_digest);
+        if known.is_none_or(|known| known.root().version != version) {
+            return refuse(format!(
+                "ledger row {row} was written under another version {version}, digest \
+                 {trust_root_digest}"
+            ));
+        }
+        before = version;
     }
+    Ok(())
 }

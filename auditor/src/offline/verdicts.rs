@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use seal_protocol::{
-    ADAPTER_MODEL_FILE, Attempt, Decision, Digest, LedgerEvent, Statement, UnixSeconds, Verdict,
+    ADAPTER_MODEL_FILE, Attempt, Decision, Digest, LedgerEntry, LedgerEvent, Statement,
+    UnixSeconds, Verdict,
 };
-use seal_trust::{TrustedRoot, sha256};
+use seal_trust::{RootChain, sha256};
 
 use super::database::{Database, StoredVerdict};
 use super::rows::LedgerRows;
@@ -16,14 +17,14 @@ pub(super) fn verify(
     state: &Path,
     database: &Database,
     ledger: &LedgerRows,
-    root: &TrustedRoot,
+    roots: &RootChain,
     now: UnixSeconds,
 ) -> Result<(), Finding> {
     let mut previous = None;
     for (place, stored) in database.verdicts.iter().enumerate() {
         let path = file_of(state, ArtefactKind::Verdict, &stored.payload_digest);
         let bytes = read(&path)?;
-        let verified = root.verify::<Verdict>(&envelope(&path, &bytes)?, now);
+        let verified = roots.verify_record::<Verdict>(&envelope(&path, &bytes)?, now);
         let verified = verified.map_err(|error| Finding::new(&path, error))?;
         if bytes != stored.envelope {
             return Err(Finding::new(
@@ -72,8 +73,19 @@ fn check_row(
     else {
         return Err(format!("ledger row {} is no attempt", verdict.attempt));
     };
+    check_attempt(statement, attempt, in_force(ledger, place), envelope_digest)
+        .map_err(|field| format!("ledger row {place} names another {field}"))
+}
+
+/// A verdict says what its row says; else the field in which they differ.
+pub(super) fn check_attempt(
+    statement: &Statement<Verdict>,
+    attempt: &Attempt,
+    in_force: Option<(Digest, Digest, Option<Digest>)>,
+    envelope_digest: Digest,
+) -> Result<(), &'static str> {
+    let verdict = &statement.predicate;
     let adapter = statement.subject.iter().find(|file| file.name == ADAPTER_MODEL_FILE);
-    let in_force = in_force(ledger, place);
     let fields = [
         ("decision", attempt.decision == Decision::Accept),
         ("verdict", attempt.verdict_envelope_digest == Some(envelope_digest)),
@@ -93,7 +105,7 @@ fn check_row(
         ),
     ];
     match fields.into_iter().find(|(_, agrees)| !agrees) {
-        Some((field, _)) => Err(format!("ledger row {place} names another {field}")),
+        Some((field, _)) => Err(field),
         None => Ok(()),
     }
 }
@@ -103,7 +115,12 @@ pub(super) fn in_force(
     ledger: &LedgerRows,
     place: usize,
 ) -> Option<(Digest, Digest, Option<Digest>)> {
-    ledger.entries[..place].iter().rev().find_map(|entry| match entry.event {
+    in_force_of(&ledger.entries[..place])
+}
+
+/// The same after the last of some rows.
+pub(super) fn in_force_of(rows: &[LedgerEntry]) -> Option<(Digest, Digest, Option<Digest>)> {
+    rows.iter().rev().find_map(|entry| match entry.event {
         LedgerEvent::Genesis { base_model_digest, policy_digest, policy_bundle_digest, .. } => {
             Some((base_model_digest, policy_digest, policy_bundle_digest))
         }

@@ -1,6 +1,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use proptest::prelude::*;
+use proptest::sample::Index;
 use seal_protocol::{
     AuditPurpose, Decision, Digest, Enforcement, EnforcementLevel, Micro, UnixSeconds, Verdict,
 };
@@ -252,6 +254,38 @@ fn rego_alone_refuses_every_broken_value_that_the_standard_policy_reads() {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Several fields at once, missing or of another type: the types stop it, and where they did not,
+    /// Rego alone would.
+    #[test]
+    fn no_disturbed_input_is_allowed(picks in proptest::collection::vec((any::<Index>(), any::<Index>(), any::<bool>()), 1..4)) {
+        let policy = standard();
+        let mut value = serde_json::to_value(good()).unwrap();
+        let mut read = false;
+        for (field, type_, remove) in picks {
+            let mut all = Vec::new();
+            paths(&value, "", &mut all);
+            all.retain(|path| !may_be_absent(path));
+            let path = &all[field.index(all.len())];
+            read |= !is_unread(path);
+            value = if remove { removed(&value, path) } else {
+                let mut changed = value.clone();
+                let place = changed.pointer_mut(path).unwrap();
+                let others = other_types(place);
+                *place = others[type_.index(others.len())].clone();
+                changed
+            };
+        }
+        let bytes = serde_json::to_vec(&value).unwrap();
+        prop_assert!(PolicyInput::from_json(&bytes).is_err(), "{value}");
+        if read {
+            prop_assert_ne!(policy.decide_json(&value.to_string()), Said::Allowed, "{}", value);
+        }
+    }
+}
+
 #[test]
 fn a_deny_list_fails_open_on_a_missing_figure_which_the_types_do_not_let_through() {
     let deny_list = policy(
@@ -417,7 +451,7 @@ fn the_shipped_policy_judges_real_groups_and_its_digest_stands_in_the_verdict() 
     assert_eq!(attempts(&world).pop().unwrap().0, Decision::Measured, "nothing was asked for");
     drop(auditor);
     let now = crate::testing::NOW;
-    crate::offline::verify_state(&world.state(), &world.root, now).unwrap();
+    crate::offline::verify_state(&world.state(), &world.root.clone().into(), now).unwrap();
 }
 
 #[test]
@@ -453,5 +487,6 @@ fn a_change_of_policy_is_a_row_of_the_ledger_and_both_bundles_are_kept() {
     assert_eq!(rows.len(), 2);
     assert_ne!(rows[0].event, rows[1].event);
     assert_eq!(std::fs::read_dir(world.state().join("policies")).unwrap().count(), 2);
-    crate::offline::verify_state(&world.state(), &world.root, crate::testing::NOW).unwrap();
+    crate::offline::verify_state(&world.state(), &world.root.clone().into(), crate::testing::NOW)
+        .unwrap();
 }

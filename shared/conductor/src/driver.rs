@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::client::{Client, ClientError};
+use crate::ledger;
 use crate::messages::{self, UnreadableMessage};
 use crate::plan::{ContextRef, Lane, RunSettings, Task, TaskId, Work, plan};
 use crate::store::{Store, StoreError};
@@ -35,6 +36,18 @@ pub struct Peers {
     pub student: Endpoint,
     /// The auditor.
     pub auditor: Endpoint,
+    /// Further auditors that judge the same groups, where the trust root demands several.
+    pub other_auditors: Vec<Endpoint>,
+    /// How many of them must accept the same before it is handed on; the trust root decides, this
+    /// only spares a request that would be refused.
+    pub quorum: usize,
+}
+
+impl Peers {
+    /// Every auditor, the first one first.
+    pub fn auditors(&self) -> Vec<&Endpoint> {
+        std::iter::once(&self.auditor).chain(&self.other_auditors).collect()
+    }
 }
 
 /// Why a run stopped. Everything finished before stays; running it again resumes.
@@ -48,6 +61,9 @@ pub enum RunError {
         /// What the daemon said.
         source: ClientError,
     },
+    /// A role refuses the auditor's ledger, or one of them is gone.
+    #[error("the auditor's ledger was not accepted at the end of the run")]
+    Ledger(#[source] ClientError),
     /// The conductor's own file.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -96,6 +112,9 @@ struct Shared {
     peers: Peers,
     store: Mutex<Store>,
     watcher: Watcher,
+    /// Held while the ledger is shown: a showing that was overtaken would look like a ledger that
+    /// became shorter.
+    showing: tokio::sync::Mutex<()>,
     /// Raised after every finished task; the lanes wait on it for their needs.
     finished: watch::Sender<u64>,
 }
@@ -113,13 +132,17 @@ pub async fn run(
         .map_err(|source| StoreError::Shape { task: "settings".into(), source })?;
     let store = Mutex::new(Store::open(progress_file, &key)?);
     let finished = watch::Sender::new(0);
-    let shared = Arc::new(Shared { settings, peers, store, watcher, finished });
+    let showing = tokio::sync::Mutex::new(());
+    let shared = Arc::new(Shared { settings, peers, store, watcher, showing, finished });
     let lane = |lane: Lane| {
         let own: Vec<Task> = tasks.iter().filter(|task| task.lane == lane).cloned().collect();
         run_lane(shared.clone(), own)
     };
     tokio::try_join!(lane(Lane::Teacher), lane(Lane::Student), lane(Lane::Auditor))?;
-    Ok(())
+    // The end of the ledger gets its witnesses too.
+    let Peers { teacher, student, .. } = &shared.peers;
+    let shown = ledger::show(&shared.peers.auditors(), &[teacher, student], &[]).await;
+    shown.map_err(RunError::Ledger)
 }
 
 /// Whether every task of the run is recorded as done.
@@ -208,6 +231,7 @@ async fn perform(shared: &Shared, task: &Task) -> Result<(), RunError> {
                 // Nothing was accepted, so there is nothing to learn: the policy stays.
                 return shared.record(task, &parent_policy_digest);
             }
+            shared.show_ledger(task, Lane::Teacher, &verdicts).await?;
             let request = PolicyUpdateRequest {
                 stage: task.stage.clone(),
                 parent_policy_digest,
@@ -224,6 +248,7 @@ async fn perform(shared: &Shared, task: &Task) -> Result<(), RunError> {
                 let nothing = InnerUpdated { requests: Vec::new(), refused: Vec::new() };
                 return shared.record(task, &nothing);
             }
+            shared.show_ledger(task, Lane::Student, &verdicts).await?;
             let request = ConsolidateRequest {
                 stage: task.stage.clone(),
                 verdicts,
@@ -235,10 +260,11 @@ async fn perform(shared: &Shared, task: &Task) -> Result<(), RunError> {
             shared.record(task, &trained)
         }
         Work::Promote { verdict_of } => {
-            match shared.verdicts(std::slice::from_ref(verdict_of))?.pop() {
-                Some(verdict) => {
+            match shared.verdicts(std::slice::from_ref(verdict_of))? {
+                verdicts if !verdicts.is_empty() => {
+                    shared.show_ledger(task, Lane::Student, &verdicts).await?;
                     let client = Client::new(&shared.peers.student);
-                    let request = PromoteRequest { verdict };
+                    let request = PromoteRequest { verdicts };
                     let served: Served = client
                         .post(path::PROMOTIONS, &request)
                         .await
@@ -246,58 +272,68 @@ async fn perform(shared: &Shared, task: &Task) -> Result<(), RunError> {
                     shared.record(task, &Some(served))
                 }
                 // Not accepted: what serves stays, and that is a regular end of a run.
-                None => shared.record(task, &None::<Served>),
+                _ => shared.record(task, &None::<Served>),
             }
         }
     }
 }
 
-/// Uploads the groups' adapters, submits the groups in order and collects the replies.
+/// Uploads the groups' adapters, submits the groups in order and collects the replies: the first
+/// auditor's, then those of the others.
 async fn audit(
     shared: &Shared,
     task: &Task,
     candidates_of: &TaskId,
     edits_of: &[TaskId],
 ) -> Result<Vec<Audited>, RunError> {
-    let failed = |source| RunError::Task { task: task.id.clone(), source };
     let trained = shared.result::<InnerUpdated>(candidates_of)?;
     let envelopes = shared.edits(edits_of)?;
-    let pool = messages::edits(&envelopes)?;
-    let auditor = Client::new(&shared.peers.auditor);
-    let mut jobs = Vec::new();
-    for request in &trained.requests {
-        let wanted = messages::audit_request(request)?;
-        for file in wanted.candidates.iter().flat_map(|candidate| &candidate.files) {
-            carry_file(shared, &file.sha256.to_string()).await.map_err(failed)?;
-        }
-        let edits = pool
-            .iter()
-            .filter(|edit| {
-                wanted
-                    .candidates
-                    .iter()
-                    .any(|candidate| candidate.edit_digests.contains(&edit.digest))
-            })
-            .map(|edit| edit.envelope.clone())
-            .collect();
-        let submission = AuditSubmission { request: request.clone(), edits };
-        jobs.push(auditor.submit(path::AUDITS, &submission).await.map_err(failed)?);
-    }
-    let total = jobs.len() as u64;
+    let submissions = submissions(&trained, &messages::edits(&envelopes)?)?;
+    let auditors = shared.peers.auditors();
+    let total = (submissions.len() * auditors.len()) as u64;
     let mut audited = Vec::new();
-    for job in jobs {
-        let progress = |_: u64, _: u64| {};
-        audited.push(auditor.wait_job(&job, JOB_DEADLINE, progress).await.map_err(failed)?);
-        shared.progress(task, audited.len() as u64, total);
+    for endpoint in auditors {
+        let failed = |source| RunError::Task { task: task.id.clone(), source };
+        let auditor = Client::new(endpoint);
+        let mut jobs = Vec::new();
+        for (submission, files) in &submissions {
+            for file in files {
+                carry_file(shared, &auditor, file).await.map_err(failed)?;
+            }
+            jobs.push(auditor.submit(path::AUDITS, submission).await.map_err(failed)?);
+        }
+        for job in jobs {
+            let progress = |_: u64, _: u64| {};
+            audited.push(auditor.wait_job(&job, JOB_DEADLINE, progress).await.map_err(failed)?);
+            shared.progress(task, audited.len() as u64, total);
+        }
     }
     Ok(audited)
 }
 
-/// Copies one adapter file from the student to the auditor, which hashes it on arrival.
-async fn carry_file(shared: &Shared, sha256: &str) -> Result<(), ClientError> {
-    let at = path::ADAPTER_FILE.replace("{sha256}", sha256);
+/// Each group with its edits and the digests of its adapter files.
+fn submissions(
+    trained: &InnerUpdated,
+    pool: &[messages::RoutedEdit<'_>],
+) -> Result<Vec<(AuditSubmission, Vec<Digest>)>, UnreadableMessage> {
+    let submission = |request: &Envelope| {
+        let wanted = messages::audit_request(request)?;
+        let named = |edit: &&messages::RoutedEdit<'_>| {
+            wanted.candidates.iter().any(|candidate| candidate.edit_digests.contains(&edit.digest))
+        };
+        let edits = pool.iter().filter(named).map(|edit| edit.envelope.clone()).collect();
+        let files = wanted.candidates.iter().flat_map(|candidate| &candidate.files);
+        let files = files.map(|file| file.sha256).collect();
+        Ok((AuditSubmission { request: request.clone(), edits }, files))
+    };
+    trained.requests.iter().map(submission).collect()
+}
+
+/// Copies one adapter file from the student to an auditor, which hashes it on arrival.
+async fn carry_file(shared: &Shared, auditor: &Client, sha256: &Digest) -> Result<(), ClientError> {
+    let at = path::ADAPTER_FILE.replace("{sha256}", &sha256.to_string());
     let bytes = Client::new(&shared.peers.student).get_bytes(&at).await?;
-    Client::new(&shared.peers.auditor).put_bytes(&at, bytes).await
+    auditor.put_bytes(&at, bytes).await
 }
 
 impl Shared {
@@ -326,7 +362,26 @@ impl Shared {
 
     fn verdicts(&self, ids: &[TaskId]) -> Result<Vec<Envelope>, RunError> {
         let audited: Result<Vec<Vec<Audited>>, _> = ids.iter().map(|id| self.result(id)).collect();
-        Ok(audited?.into_iter().flatten().filter_map(|audited| audited.verdict).collect())
+        let verdicts = audited?.into_iter().flatten().filter_map(|audited| audited.verdict);
+        Ok(messages::in_quorum(verdicts.collect(), self.peers.quorum)?)
+    }
+
+    /// Shows the auditors' ledgers to the roles that witness them; to the one about to act last, with
+    /// the rows it will ask for.
+    async fn show_ledger(
+        &self,
+        task: &Task,
+        actor: Lane,
+        verdicts: &[Envelope],
+    ) -> Result<(), RunError> {
+        let Peers { teacher, student, .. } = &self.peers;
+        let readers = match actor {
+            Lane::Teacher => [student, teacher],
+            Lane::Student | Lane::Auditor => [teacher, student],
+        };
+        let _one_at_a_time = self.showing.lock().await;
+        let shown = ledger::show(&self.peers.auditors(), &readers, verdicts).await;
+        shown.map_err(|source| RunError::Task { task: task.id.clone(), source })
     }
 
     async fn wait_for(&self, needs: &[TaskId]) -> Result<(), RunError> {

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod driver;
+pub mod ledger;
 pub mod messages;
 pub mod plan;
 pub mod store;

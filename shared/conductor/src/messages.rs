@@ -3,7 +3,9 @@
 //! The conductor holds no trust root and decides nothing; a forged message is refused by the role
 //! that receives it. **Invariant:** nothing here is used as evidence.
 
-use seal_protocol::{AuditRequest, Digest, Envelope, SelfEdit, Statement, TrainingExample};
+use seal_protocol::{
+    AuditRequest, Digest, Envelope, SelfEdit, Statement, TrainingExample, Verdict,
+};
 use serde::de::DeserializeOwned;
 
 /// A message that cannot be routed.
@@ -42,6 +44,38 @@ pub fn audit_request(envelope: &Envelope) -> Result<AuditRequest, UnreadableMess
     peek::<Statement<AuditRequest>>(envelope)
         .map(|statement| statement.predicate)
         .ok_or(UnreadableMessage { what: "audit request", from: "student" })
+}
+
+/// The verdicts of those requests on which `quorum` auditors accepted the same edits, in the order of
+/// the first auditor's. Others would be refused by whoever acts on them.
+pub fn in_quorum(
+    verdicts: Vec<Envelope>,
+    quorum: usize,
+) -> Result<Vec<Envelope>, UnreadableMessage> {
+    if quorum <= 1 {
+        return Ok(verdicts);
+    }
+    let mut groups: Vec<(Accepted, Vec<Envelope>)> = Vec::new();
+    for envelope in verdicts {
+        let accepted = accepted(&envelope)?;
+        match groups.iter_mut().find(|(other, _)| *other == accepted) {
+            Some((_, group)) => group.push(envelope),
+            None => groups.push((accepted, vec![envelope])),
+        }
+    }
+    let enough = groups.into_iter().filter(|(_, group)| group.len() >= quorum);
+    Ok(enough.flat_map(|(_, group)| group).collect())
+}
+
+/// What a verdict is about: the request and the edits.
+type Accepted = (Digest, Vec<Digest>);
+
+fn accepted(verdict: &Envelope) -> Result<Accepted, UnreadableMessage> {
+    let statement: Option<Statement<Verdict>> = peek(verdict);
+    let predicate = statement.map(|statement| statement.predicate);
+    predicate
+        .map(|predicate| (predicate.request_digest, predicate.edit_digests))
+        .ok_or(UnreadableMessage { what: "verdict", from: "auditor" })
 }
 
 /// For each context of `reference`, the edit of `pool` whose length comes closest; first on ties.

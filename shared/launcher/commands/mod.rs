@@ -1,5 +1,6 @@
 //! One file per command, or per family of small ones.
 
+mod audit;
 mod bench;
 mod check;
 mod demo;
@@ -10,10 +11,12 @@ mod examine;
 mod experiment;
 mod fetch;
 mod import;
+mod ledger;
 mod miniature;
 mod run;
 mod serving;
 mod show;
+mod trust;
 mod why;
 
 use std::process::ExitCode;
@@ -35,10 +38,19 @@ pub(crate) async fn run(global: Global, command: Command) -> Result<Option<Ended
         Command::Status => show::status(&global, &find(&global)?).await,
         Command::Ask(args) => serving::ask(&global, &find(&global)?, &args).await,
         Command::Why(args) => why::why(&global, &find(&global)?, &args.subject),
-        Command::Verify(args) => show::verify(&global, &find(&global)?, &args),
+        Command::Verify(args) => match audit::bundle_named(args.version.as_deref()) {
+            Some(folder) => audit::verify_bundle(&global, &folder, args.trust_root_sha256),
+            None => {
+                audit::refuse_other_folder(args.version.as_deref())?;
+                show::verify(&global, &find(&global)?, &args)
+            }
+        },
         Command::Promote(args) => serving::promote(&global, &find(&global)?, &args.version).await,
         Command::Rollback(args) => serving::roll_back(&global, &find(&global)?, &args).await,
         Command::Egress(args) => egress::egress(&global, &find(&global)?, &args),
+        Command::Trust(command) => trust::trust(&global, &command),
+        Command::Ledger(command) => ledger::ledger(&global, &find(&global)?, &command),
+        Command::Audit(command) => audit::audit(&global, &find(&global)?, &command),
         Command::Report => show::report(&global, &find(&global)?),
         Command::Doctor(Doctor { model: Some(model), plan }) => {
             examine::model(&global, &model, &plan)

@@ -3,8 +3,11 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::{Context, Result, bail};
+use seal_auditor::offline;
+use seal_conductor::client::Client;
 use seal_protocol::{
-    Answers, AskRequest, PromoteRequest, RollBackRequest, Served, ServingAction, path,
+    Answers, AskRequest, Digest, Envelope, LedgerHead, LedgerQuestion, LedgerSeen, PromoteRequest,
+    Role, RollBackRequest, Served, ServingAction, path,
 };
 
 use super::{hint, print_json};
@@ -95,12 +98,23 @@ pub(crate) async fn promote(
             };
             return Ok(client.post(path::ROLLBACKS, &request).await?);
         }
-        let verdict = evidence::promotion_verdict(run, version)?;
-        Ok(client.post::<_, Served>(path::PROMOTIONS, &PromoteRequest { verdict }).await?)
+        let verdicts = vec![evidence::promotion_verdict(run, version)?];
+        show_ledger(run, &client, &verdicts).await?;
+        Ok(client.post::<_, Served>(path::PROMOTIONS, &PromoteRequest { verdicts }).await?)
     })
     .await?;
     show_served(global, &served)?;
     Ok(None)
+}
+
+/// Shows the student that the verdict stands in the ledger, from the auditor's files.
+async fn show_ledger(run: &RunDir, student: &Client, verdicts: &[Envelope]) -> Result<()> {
+    let known: Vec<LedgerHead> = student.get(path::LEDGER_HEADS).await?;
+    let digests: Result<Vec<Digest>, _> = verdicts.iter().map(seal_trust::payload_digest).collect();
+    let question = LedgerQuestion { known, verdicts: digests? };
+    let shown = offline::show(&run.role_state(Role::Auditor), &question)?;
+    let _: LedgerSeen = student.post(path::LEDGER_HEADS, &shown).await?;
+    Ok(())
 }
 
 pub(crate) async fn roll_back(
@@ -141,7 +155,7 @@ fn show_served(global: &Global, served: &Served) -> Result<()> {
 }
 
 /// Asks on a terminal; a script must say --yes.
-fn confirm(global: &Global, what: &str) -> Result<()> {
+pub(super) fn confirm(global: &Global, what: &str) -> Result<()> {
     if global.yes {
         return Ok(());
     }

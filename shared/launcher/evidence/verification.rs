@@ -13,8 +13,9 @@ use seal_protocol::{
 };
 use seal_service::clock::{Clock, SystemClock};
 use seal_trust::{
-    TrustRoot, TrustedRoot, Verified, digest_of, envelope_from_file_bytes, sha256, sha256_file,
+    RootChain, TrustRoot, Verified, digest_of, envelope_from_file_bytes, sha256, sha256_file,
 };
+use seal_witness::predecessor_files;
 use serde::Serialize;
 
 use crate::run_dir::RunDir;
@@ -28,12 +29,13 @@ pub(crate) struct Summary {
 /// Every file, row and signature.
 pub(crate) fn verify_all(run: &RunDir) -> Result<Summary> {
     let check = Check::open(run)?;
-    let mut lines = vec![format!("trust root   version {}", check.root.root().version)];
+    let mut lines = vec![format!("trust root   version {}", check.roots.newest().root().version)];
     let ledger = check.auditor()?;
     lines.push(format!(
-        "ledger       {} rows, root {}, checkpoint signed",
+        "ledger       {} rows, root {}, checkpoint signed, {} cosignatures of witnesses",
         ledger.rows,
-        ledger.root.short()
+        ledger.root.short(),
+        ledger.cosignatures
     ));
     lines.push(format!(
         "auditor      {} verdicts, {} requests, {} edits, {} annexes, {} adapter files",
@@ -64,34 +66,40 @@ pub(crate) fn verify_version(run: &RunDir, version: &str) -> Result<Summary> {
     })
 }
 
+/// The trust root, held against the digest that came with the folder, and the versions before it.
+pub(crate) fn trust_roots(run: &RunDir) -> Result<RootChain> {
+    let file = run.trust_root_file();
+    let bytes = read(&file)?;
+    let pin_file = run.path("trust/root.sha256");
+    let pinned: Digest = String::from_utf8_lossy(&read(&pin_file)?)
+        .trim()
+        .parse()
+        .with_context(|| format!("`{}` was changed", pin_file.display()))?;
+    let root = TrustRoot::open(&bytes, Some(pinned), SystemClock.now()).with_context(|| {
+        format!("`{}` does not hold against `{}`", file.display(), pin_file.display())
+    })?;
+    let earlier = predecessor_files(&root, &file)
+        .with_context(|| format!("cannot read the versions beside `{}`", file.display()))?;
+    RootChain::new(root, &earlier)
+        .with_context(|| format!("the versions beside `{}` do not lead to it", file.display()))
+}
+
 struct Check<'a> {
     run: &'a RunDir,
-    root: TrustedRoot,
+    roots: RootChain,
     now: UnixSeconds,
 }
 
 type Verdicts = BTreeMap<Digest, Verdict>;
 
 impl<'a> Check<'a> {
-    /// The trust root, held against the digest that came with the folder.
     fn open(run: &'a RunDir) -> Result<Self> {
-        let file = run.trust_root_file();
-        let bytes = read(&file)?;
-        let pin_file = run.path("trust/root.sha256");
-        let pinned: Digest = String::from_utf8_lossy(&read(&pin_file)?)
-            .trim()
-            .parse()
-            .with_context(|| format!("`{}` was changed", pin_file.display()))?;
-        let now = SystemClock.now();
-        let root = TrustRoot::open(&bytes, Some(pinned), now).with_context(|| {
-            format!("`{}` does not hold against `{}`", file.display(), pin_file.display())
-        })?;
-        Ok(Self { run, root, now })
+        Ok(Self { run, roots: trust_roots(run)?, now: SystemClock.now() })
     }
 
     fn auditor(&self) -> Result<offline::Summary> {
         let state = self.run.role_state(Role::Auditor);
-        Ok(offline::verify_state(&state, &self.root, self.now)?)
+        Ok(offline::verify_state(&state, &self.roots, self.now)?)
     }
 
     fn verdicts(&self) -> Result<Verdicts> {
@@ -195,8 +203,8 @@ impl<'a> Check<'a> {
     }
 
     fn verify<P: Predicate>(&self, file: &Path, envelope: &Envelope) -> Result<Verified<P>> {
-        self.root
-            .verify(envelope, self.now)
+        self.roots
+            .verify_record(envelope, self.now)
             .with_context(|| format!("`{}` does not verify", file.display()))
     }
 }

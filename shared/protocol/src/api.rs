@@ -29,6 +29,13 @@ pub mod path {
     pub const ADAPTER_FILE: &str = "/v1/adapter-files/{sha256}";
     /// Auditor, `POST` [`super::AuditSubmission`] → job of [`super::Audited`].
     pub const AUDITS: &str = "/v1/audits";
+    /// Auditor, `POST` [`crate::LedgerQuestion`] → [`crate::LedgerShown`].
+    pub const LEDGER: &str = "/v1/ledger";
+    /// Auditor, `POST` [`crate::Cosignature`] → [`crate::CosignedCheckpoint`].
+    pub const COSIGNATURES: &str = "/v1/cosignatures";
+    /// Teacher and student, `GET` a list of [`crate::LedgerHead`]; `POST` [`crate::LedgerShown`] →
+    /// [`crate::LedgerSeen`].
+    pub const LEDGER_HEADS: &str = "/v1/ledger-heads";
     /// Student, `POST` [`super::PromoteRequest`] → [`super::Served`].
     pub const PROMOTIONS: &str = "/v1/promotions";
     /// Student, `POST` [`super::RollBackRequest`] → [`super::Served`].
@@ -257,8 +264,9 @@ pub struct Audited {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PromoteRequest {
-    /// Signed [`crate::Verdict`] of kind promotion.
-    pub verdict: Envelope,
+    /// Signed [`crate::Verdict`]s of kind promotion on one adapter: one of each auditor that the trust
+    /// root demands.
+    pub verdicts: Vec<Envelope>,
 }
 
 /// Ask the student to serve an earlier version.

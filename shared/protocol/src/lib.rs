@@ -13,6 +13,7 @@ mod error;
 mod ledger;
 mod promotion;
 mod self_edit;
+mod shown;
 mod units;
 mod verdict;
 
@@ -24,6 +25,7 @@ pub use error::*;
 pub use ledger::*;
 pub use promotion::*;
 pub use self_edit::*;
+pub use shown::*;
 pub use units::*;
 pub use verdict::*;
 

@@ -14,7 +14,8 @@ pub struct PolicyUpdate {
     pub parent_policy_digest: Digest,
     /// The policy that came out.
     pub policy_digest: Digest,
-    /// SHA-256 of the signed payload of every verdict used, in the order of `edit_digests`.
+    /// SHA-256 of the signed payload of every verdict used, in the order of `edit_digests`; several for
+    /// one edit where the trust root demands several auditors.
     pub verdict_digests: Vec<Digest>,
     /// The edits those verdicts allow, sorted: the order of the rows that were trained on.
     pub edit_digests: Vec<Digest>,

@@ -98,6 +98,15 @@ impl TrustedRoot {
         now: UnixSeconds,
     ) -> Result<Checkpoint, VerifyError> {
         self.refuse_expired(now)?;
+        self.verify_recorded_checkpoint(note, origin)
+    }
+
+    /// Everything but the time.
+    pub(crate) fn verify_recorded_checkpoint(
+        &self,
+        note: &str,
+        origin: &str,
+    ) -> Result<Checkpoint, VerifyError> {
         let tried = self.keys(Role::Ledger).iter().map(|key| verify_checkpoint(note, key));
         let verdict = tried.reduce(|one, next| one.or(next));
         let not_signed = || NoteError::NotSigned { name: shortened(origin) };
@@ -112,12 +121,12 @@ impl TrustedRoot {
     }
 }
 
-/// Adds a cosigner's line: "I saw this checkpoint at that time, and nothing that contradicts it."
-/// Check consistency with the last one seen before you cosign.
+/// A cosigner's line under a note: "I saw this checkpoint at that time, and nothing that contradicts
+/// it." Check consistency with the last one seen before you cosign.
 ///
 /// # Errors
 /// A note of another form, a name that cannot stand in it.
-pub fn cosign(
+pub fn cosignature(
     key: &SigningKey,
     name: &str,
     note: &str,
@@ -128,8 +137,20 @@ pub fn cosign(
     Checkpoint::from_text(parts.text)?;
     let signature = key.sign(cosigned_message(parts.text, at).as_bytes());
     let bytes = [&at.0.to_be_bytes()[..], &signature].concat();
-    let line = signature_line(name, NoteAlgorithm::Cosignature, key, &bytes);
-    Ok(format!("{note}{line}"))
+    Ok(signature_line(name, NoteAlgorithm::Cosignature, key, &bytes))
+}
+
+/// The note with a cosigner's line under it, see [`cosignature`].
+///
+/// # Errors
+/// As [`cosignature`].
+pub fn cosign(
+    key: &SigningKey,
+    name: &str,
+    note: &str,
+    at: UnixSeconds,
+) -> Result<String, NoteError> {
+    Ok(format!("{note}{}", cosignature(key, name, note, at)?))
 }
 
 /// When `name` saw this checkpoint.
@@ -145,13 +166,15 @@ pub fn verify_cosignature(
     let parts = Note::parse(note)?;
     Checkpoint::from_text(parts.text)?;
     let bytes = parts.signature_of(name, NoteAlgorithm::Cosignature, key).ok_or_else(not_signed)?;
-    let (time, signature) = bytes.split_first_chunk::<8>().ok_or_else(not_signed)?;
-    let signature: [u8; 64] = signature.try_into().map_err(|_| not_signed())?;
+    cosigned_at(parts.text, &bytes, key).ok_or_else(not_signed)
+}
+
+/// The time that a cosignature's bytes vouch for, if they are `key`'s over `text`.
+pub(crate) fn cosigned_at(text: &str, bytes: &[u8], key: &PublicKey) -> Option<UnixSeconds> {
+    let (time, signature) = bytes.split_first_chunk::<8>()?;
+    let signature: [u8; 64] = signature.try_into().ok()?;
     let at = UnixSeconds(u64::from_be_bytes(*time));
-    match key.verifies(cosigned_message(parts.text, at).as_bytes(), &signature) {
-        true => Ok(at),
-        false => Err(not_signed()),
-    }
+    key.verifies(cosigned_message(text, at).as_bytes(), &signature).then_some(at)
 }
 
 fn cosigned_message(text: &str, at: UnixSeconds) -> String {

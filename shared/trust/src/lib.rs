@@ -10,14 +10,18 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod canonical;
+mod changes;
 mod checkpoint;
+mod draft;
 mod dsse;
 mod error;
 mod hash;
+mod head;
 pub mod merkle;
 mod note;
 mod proof;
 mod public_key;
+mod root_chain;
 mod root_error;
 mod seen;
 mod signing_key;
@@ -27,23 +31,33 @@ mod trusted_root;
 mod verdict;
 mod verdict_error;
 mod verify;
+mod witnessed;
 
 pub use canonical::{CanonicalError, MAX_SAFE_INTEGER, canonical_json, digest_of};
-pub use checkpoint::{Checkpoint, cosign, sign_checkpoint, verify_checkpoint, verify_cosignature};
+pub use changes::{Change, changes};
+pub use checkpoint::{
+    Checkpoint, cosign, cosignature, sign_checkpoint, verify_checkpoint, verify_cosignature,
+};
+pub use draft::{DraftError, RootDraft, Signed};
 pub use dsse::{
     MAX_ENVELOPE_BYTES, envelope_from_file_bytes, envelope_to_bytes, payload_bytes, payload_digest,
     pre_authentication, sign_statement,
 };
 pub use error::VerifyError;
 pub use hash::{derive_seed, hmac_commitment, sha256, sha256_file};
+pub use head::SeenHead;
 pub use note::{MAX_NOTE_BYTES, NoteAlgorithm, NoteError, parse_vkey, vkey};
 pub use proof::LedgerProof;
 pub use public_key::{PublicKey, PublicKeyError};
+pub use root_chain::RootChain;
 pub use root_error::RootError;
 pub use seen::SeenVerdicts;
 pub use signing_key::{KeyError, SigningKey};
 pub use trust_root::{Limits, Pins, Revocation, RoleKeys, RootKey, TRUST_ROOT_SPEC, TrustRoot};
 pub use trusted_root::{MAX_TRUST_ROOT_BYTES, SignRootError, TrustedRoot, sign_root};
-pub use verdict::{Expectation, check_verdict, check_verdict_quorum};
+pub use verdict::{
+    Expectation, check_binding, check_verdict, check_verdict_quorum, check_verdicts,
+};
 pub use verdict_error::VerdictError;
 pub use verify::Verified;
+pub use witnessed::{Witnessed, with_lines};

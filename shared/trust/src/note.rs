@@ -52,9 +52,19 @@ pub enum NoteError {
         "the proof does not lead to the checkpoint's root: the entry is not in this ledger, or the ledger was rewritten"
     )]
     ProofFails,
+    /// Two trees of one size.
+    #[error(
+        "the ledger with {size} entries is another one than was seen before: its history was rewritten, \
+         or two copies of it are kept"
+    )]
+    Forked {
+        /// Size of both.
+        size: u64,
+    },
     /// A ledger that became shorter: a restored backup or a rewritten history.
     #[error(
-        "the ledger has {found} entries, {remembered} were seen before: it was rolled back; restore it"
+        "the ledger has {found} entries, {remembered} were seen before: it was rolled back, as by a \
+         restored backup; bring the later state back, or acknowledge the loss with `seal ledger acknowledge`"
     )]
     RolledBack {
         /// Size seen before.
@@ -73,6 +83,7 @@ impl NoteError {
             Self::NotSigned { .. } => "note_not_signed",
             Self::WrongOrigin { .. } => "note_wrong_origin",
             Self::ProofFails => "ledger_proof_fails",
+            Self::Forked { .. } => "ledger_forked",
             Self::RolledBack { .. } => "ledger_rolled_back",
         }
     }
@@ -126,6 +137,11 @@ impl<'a> Note<'a> {
             true => Ok(Self { text, signatures }),
             false => Err(malformed("a line that is no signature")),
         }
+    }
+
+    /// Every signature line: its signer's name and the bytes behind it.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&'a str, Vec<u8>)> {
+        self.signatures.lines().filter_map(parse_line)
     }
 
     /// What `name`'s key put behind its id on its line: a log's signature, a cosigner's time and

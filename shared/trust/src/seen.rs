@@ -40,26 +40,28 @@ impl SeenVerdicts {
         Ok(())
     }
 
-    /// As [`Self::check_and_insert`], for one verdict that must also be newer than all others of
-    /// its auditor that were used: an old promotion does not come back after a newer one.
+    /// As [`Self::check_and_insert`], for the verdicts of one promotion, one of each auditor, which
+    /// must also be newer than all others of their auditors that were used: an old promotion does not
+    /// come back after a newer one.
     ///
     /// # Errors
     /// As [`Self::check_and_insert`].
     pub fn check_and_insert_newest(
         &mut self,
         request: Digest,
-        verdict: &Verified<Verdict>,
+        verdicts: &[&Verified<Verdict>],
     ) -> Result<(), VerdictError> {
-        self.check(request, verdict)?;
-        let got = sequence(verdict);
-        let known = self.used_by.contains_key(&verdict.payload_digest.to_string());
-        match self.newest(&verdict.keyid) {
-            Some(previous) if !known && got <= previous => Err(not_rising(verdict, previous)),
-            _ => {
-                self.insert(request, verdict);
-                Ok(())
+        for verdict in verdicts {
+            let known = self.used_by.contains_key(&verdict.payload_digest.to_string());
+            match self.newest(&verdict.keyid) {
+                Some(previous) if !known && sequence(verdict) <= previous => {
+                    self.check(request, verdict)?;
+                    return Err(not_rising(verdict, previous));
+                }
+                _ => {}
             }
         }
+        self.check_and_insert(request, verdicts)
     }
 
     /// The highest number of an auditor that was used.

@@ -155,6 +155,42 @@ impl TrustRoot {
         self
     }
 
+    /// The document that version N+1 starts from: the same, one version later.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self { version: self.version.saturating_add(1), ..self.clone() }
+    }
+
+    /// Takes a key out of its role. Its statements verify under earlier versions alone.
+    #[must_use]
+    pub fn without_key(mut self, keyid: &str) -> Self {
+        for names in self.roles.values_mut() {
+            names.keyids.retain(|named| named != keyid);
+        }
+        self.roles.retain(|_, names| !names.keyids.is_empty());
+        self.keys.remove(keyid);
+        self
+    }
+
+    /// Voids a key's statements from a number on; 0 voids all. A smaller number than one that stands
+    /// replaces it, a larger one changes nothing: a voice that was lost does not come back.
+    #[must_use]
+    pub fn with_revocation(mut self, keyid: &str, from_sequence: u64) -> Self {
+        match self.revoked.iter_mut().find(|entry| entry.keyid == keyid) {
+            Some(entry) => entry.from_sequence = entry.from_sequence.min(from_sequence),
+            None => self.revoked.push(Revocation { keyid: keyid.to_owned(), from_sequence }),
+        }
+        self
+    }
+
+    /// The role that a key id is listed under.
+    pub fn role_of_keyid(&self, keyid: &str) -> Option<Role> {
+        let mut roles = self.roles.iter();
+        roles
+            .find(|(_, names)| names.keyids.iter().any(|named| named == keyid))
+            .map(|(role, _)| *role)
+    }
+
     /// Checks every rule that needs no signature.
     ///
     /// # Errors

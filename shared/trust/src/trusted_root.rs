@@ -23,6 +23,7 @@ pub const MAX_TRUST_ROOT_BYTES: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub struct TrustedRoot {
     root: TrustRoot,
+    file: Vec<u8>,
     digest: Digest,
     rings: BTreeMap<Role, KeyRing>,
 }
@@ -74,6 +75,14 @@ impl TrustRoot {
     pub fn open_for_update(file: &[u8], pinned: Digest) -> Result<TrustedRoot, VerifyError> {
         TrustedRoot::opened(file, Some(pinned))
     }
+
+    /// The version that a file says it is, **unverified**: to find the steps that lead to it.
+    ///
+    /// # Errors
+    /// A file that is no trust root or breaks a rule.
+    pub fn version_of(file: &[u8]) -> Result<u64, VerifyError> {
+        TrustedRoot::read(file).map(|(trusted, _)| trusted.root.version)
+    }
 }
 
 impl TrustedRoot {
@@ -85,6 +94,18 @@ impl TrustedRoot {
     /// SHA-256 of the file's bytes: what a reader pins.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The file that was opened, to be kept and handed on.
+    pub fn file(&self) -> &[u8] {
+        &self.file
+    }
+
+    /// The number from which on a key's statements are void, where there is one.
+    pub fn revoked_from(&self, key: &PublicKey) -> Option<u64> {
+        let keyid = key.keyid();
+        let about_key = self.root.revoked.iter().filter(|entry| entry.keyid == keyid);
+        about_key.map(|entry| entry.from_sequence).min()
     }
 
     /// The public keys of a role; empty where it has none.
@@ -106,6 +127,17 @@ impl TrustedRoot {
     /// Any version but the next, too few root keys of either version, a signature of anybody else,
     /// and whatever [`TrustRoot::open`] refuses.
     pub fn update(&self, next_file: &[u8], now: UnixSeconds) -> Result<TrustedRoot, VerifyError> {
+        let next = self.successor(next_file)?;
+        next.refuse_expired(now)?;
+        Ok(next)
+    }
+
+    /// As [`Self::update`], for a version on the way to a newer one: it may have expired, and then
+    /// verifies nothing.
+    ///
+    /// # Errors
+    /// As [`Self::update`], but for the expiry.
+    pub fn successor(&self, next_file: &[u8]) -> Result<TrustedRoot, VerifyError> {
         let (next, envelope) = Self::read(next_file)?;
         let (current, found) = (self.root.version, next.root.version);
         if current.checked_add(1) != Some(found) {
@@ -116,7 +148,6 @@ impl TrustedRoot {
         let signers = signers(&parts, &known, Strangers::Refuse)?;
         self.demand(&signers, found)?;
         next.demand(&signers, found)?;
-        next.refuse_expired(now)?;
         Ok(next)
     }
 
@@ -144,8 +175,8 @@ impl TrustedRoot {
         let parts = dsse::open(&envelope, TRUST_ROOT_PAYLOAD_TYPE)?;
         let root: TrustRoot = dsse::parse_canonical("trust root", &parts.payload)?;
         let rings = root.key_rings()?;
-        let digest = sha256(file);
-        Ok((Self { root, digest, rings }, envelope))
+        let (digest, file) = (sha256(file), file.to_vec());
+        Ok((Self { root, file, digest, rings }, envelope))
     }
 
     pub(crate) fn ring(&self, role: Role) -> &KeyRing {
@@ -153,7 +184,11 @@ impl TrustedRoot {
         self.rings.get(&role).unwrap_or(NONE)
     }
 
-    pub(crate) fn refuse_expired(&self, now: UnixSeconds) -> Result<(), RootError> {
+    /// Whether it is still in force.
+    ///
+    /// # Errors
+    /// `Expired` from its last moment on.
+    pub fn refuse_expired(&self, now: UnixSeconds) -> Result<(), RootError> {
         let TrustRoot { version, expires, .. } = self.root;
         match now < expires {
             true => Ok(()),
@@ -179,13 +214,13 @@ impl TrustedRoot {
 
 /// What becomes of a signature of a key that is not known here.
 #[derive(Clone, Copy, PartialEq)]
-enum Strangers {
+pub(crate) enum Strangers {
     Refuse,
     /// The predecessor's keys; the pinned digest answers for their bytes.
     Skip,
 }
 
-fn signers(
+pub(crate) fn signers(
     parts: &Unverified<'_>,
     known: &[PublicKey],
     strangers: Strangers,

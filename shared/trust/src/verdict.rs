@@ -80,10 +80,53 @@ pub fn check_verdict_quorum(
 ) -> Result<Vec<Verified<Verdict>>, VerifyError> {
     let each = envelopes.iter().map(|envelope| check_one(root, envelope, expected, now));
     let verdicts = each.collect::<Result<Vec<_>, _>>()?;
+    check_quorum(root, &verdicts)?;
+    Ok(verdicts)
+}
+
+/// As [`check_verdict_quorum`], for verdicts on several requests: those that answer one request are a
+/// quorum of their own. Groups come in the order of their first verdict.
+///
+/// # Errors
+/// As [`check_verdict_quorum`], for the first group that does not hold.
+pub fn check_verdicts(
+    root: &TrustedRoot,
+    envelopes: &[Envelope],
+    expected: &Expectation<'_>,
+    now: UnixSeconds,
+) -> Result<Vec<Vec<Verified<Verdict>>>, VerifyError> {
+    let mut groups: Vec<Vec<Verified<Verdict>>> = Vec::new();
+    for envelope in envelopes {
+        let verdict = check_one(root, envelope, expected, now)?;
+        let request = |verdict: &Verified<Verdict>| verdict.statement.predicate.request_digest;
+        let group = groups.iter_mut().find(|group| request(&group[0]) == request(&verdict));
+        match group {
+            Some(group) => group.push(verdict),
+            None => groups.push(vec![verdict]),
+        }
+    }
+    groups.iter().try_for_each(|group| check_quorum(root, group))?;
+    Ok(groups)
+}
+
+/// Compares a verdict that was verified before with what became known since.
+///
+/// # Errors
+/// One [`VerdictError`] per check.
+pub fn check_binding(
+    verdict: &Verified<Verdict>,
+    expected: &Expectation<'_>,
+) -> Result<(), VerdictError> {
+    let predicate = &verdict.statement.predicate;
+    check_kind_and_request(expected, predicate)?;
+    check_artefacts(expected, predicate)?;
+    check_subject(expected, &verdict.statement.subject)
+}
+
+fn check_quorum(root: &TrustedRoot, verdicts: &[Verified<Verdict>]) -> Result<(), VerifyError> {
     let auditors: BTreeSet<_> = verdicts.iter().map(|verdict| &verdict.keyid).collect();
     root.demand_quorum(Role::Auditor, auditors.len())?;
-    verdicts.windows(2).try_for_each(|pair| agree(&pair[0], &pair[1]))?;
-    Ok(verdicts)
+    Ok(verdicts.windows(2).try_for_each(|pair| agree(&pair[0], &pair[1]))?)
 }
 
 fn check_one(
@@ -96,9 +139,7 @@ fn check_one(
     let verdict = &verified.statement.predicate;
     check_time(root, verdict, now)?;
     check_root_terms(root, verdict)?;
-    check_kind_and_request(expected, verdict)?;
-    check_artefacts(expected, verdict)?;
-    check_subject(expected, &verified.statement.subject)?;
+    check_binding(&verified, expected)?;
     Ok(verified)
 }
 

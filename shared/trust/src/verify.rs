@@ -50,6 +50,14 @@ impl TrustedRoot {
         now: UnixSeconds,
     ) -> Result<Verified<P>, VerifyError> {
         self.refuse_expired(now)?;
+        self.verify_record(envelope)
+    }
+
+    /// Everything but time and quorum: for records of what once was believed.
+    pub(crate) fn verify_record<P: Predicate>(
+        &self,
+        envelope: &Envelope,
+    ) -> Result<Verified<P>, VerifyError> {
         let parts = dsse::open(envelope, IN_TOTO_PAYLOAD_TYPE)?;
         let keyid = self.only_signer(P::AUTHOR, &parts)?;
         let statement = statement::<P>(&parts.payload)?;
@@ -100,7 +108,11 @@ impl TrustedRoot {
         }
     }
 
-    fn refuse_revoked(&self, keyid: &str, sequence: Option<u64>) -> Result<(), VerifyError> {
+    pub(crate) fn refuse_revoked(
+        &self,
+        keyid: &str,
+        sequence: Option<u64>,
+    ) -> Result<(), VerifyError> {
         let mut about_key = self.root().revoked.iter().filter(|entry| entry.keyid == keyid);
         let reaches = |from: u64| sequence.is_none_or(|sequence| sequence >= from);
         match about_key.find(|entry| reaches(entry.from_sequence)) {

@@ -202,6 +202,32 @@ fn two_auditors_must_mean_the_same_thing() {
     assert_eq!(judged(other_base), "verdict_quorum_disagrees");
 }
 
+#[test]
+fn verdicts_on_several_requests_each_need_their_own_quorum() {
+    let root = two_auditors();
+    let answer = |request: &str, seed: u8| {
+        let verdict = Verdict { request_digest: digest(request), ..verdict() };
+        signed_by(&if seed == 4 { keys().auditor } else { key(seed) }, verdict)
+    };
+    let all = [answer("a", 4), answer("b", 41), answer("b", 4), answer("a", 41)];
+    let groups = seal_trust::check_verdicts(&root, &all, &EDIT, NOW).unwrap();
+    assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
+    assert_eq!(groups[0][0].statement.predicate.request_digest, digest("a"));
+    assert_eq!(code(seal_trust::check_verdicts(&root, &all[..3], &EDIT, NOW)), "quorum_not_met");
+    let twice = [answer("a", 4), answer("a", 4)];
+    assert_eq!(code(seal_trust::check_verdicts(&root, &twice, &EDIT, NOW)), "quorum_not_met");
+}
+
+#[test]
+fn one_key_under_two_ids_is_no_quorum() {
+    let alias = "0".repeat(64);
+    let mut document = root_document();
+    let twin = document.keys[&keys().auditor.public().keyid()].clone();
+    document.keys.insert(alias.clone(), twin);
+    document.roles.get_mut(&Role::Auditor).unwrap().keyids.push(alias);
+    assert!(document.with_threshold(Role::Auditor, 2).check().is_err());
+}
+
 fn numbered(sequence: u64) -> Verified<Verdict> {
     let signed = signed(Verdict { sequence, ..verdict() });
     check_verdict(trusted(), &signed, &EDIT, NOW).unwrap()
@@ -255,7 +281,7 @@ fn two_verdicts_under_one_number_betray_a_copied_auditor() {
 fn an_older_promotion_does_not_come_back_after_a_newer_one() {
     let mut seen = SeenVerdicts::default();
     let mut promote = |request: &str, sequence| {
-        let outcome = seen.check_and_insert_newest(digest(request), &numbered(sequence));
+        let outcome = seen.check_and_insert_newest(digest(request), &[&numbered(sequence)]);
         outcome.err().map_or("ok", |error| error.code())
     };
     assert_eq!(promote("a", 5), "ok");

@@ -1,6 +1,7 @@
 //! A student with a tiny random model, and a teacher and an auditor made of their keys alone.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use seal_trust::{
     Limits, SigningKey, TrustRoot, digest_of, envelope_to_bytes, payload_bytes, payload_digest,
     sha256, sign_root, sign_statement,
 };
+use seal_witness::testing::FakeLedger;
 
 pub const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 const WORDS: &str = "<pad> <bos> <eos> <edit> <nl> q ? a . who founded zel tor ada cruz kim was \
@@ -26,12 +28,23 @@ pub fn key(role: Role) -> SigningKey {
     SigningKey::from_seed([role as u8 + 1; 32])
 }
 
+/// With which checkpoints are cosigned; `key(Role::Witness)` is nobody's.
+pub fn witness_key() -> SigningKey {
+    SigningKey::from_seed([77; 32])
+}
+
 /// A folder with everything a student is configured with, and the student in it.
 pub struct Bench {
     pub folder: tempfile::TempDir,
     pub clock: Arc<FixedClock>,
     pub student: Student,
     pub config: StudentConfig,
+    pub ledger: RefCell<FakeLedger>,
+}
+
+/// The auditor's ledger, as far as this student is concerned.
+fn ledger() -> RefCell<FakeLedger> {
+    RefCell::new(FakeLedger::new(key(Role::Ledger), "seal.internal/auditor"))
 }
 
 impl Bench {
@@ -50,7 +63,7 @@ impl Bench {
         let config = StudentConfig::load(&folder.path().join("student.toml")).unwrap();
         let clock = Arc::new(FixedClock::at(NOW));
         let student = open(&config, &clock);
-        Self { folder, clock, student, config }
+        Self { folder, clock, student, config, ledger: ledger() }
     }
 
     /// The same student after a restart.
@@ -60,11 +73,19 @@ impl Bench {
 
     /// The same student after a restart with a changed config.
     pub fn reopen_with(self, change: impl FnOnce(&mut StudentConfig)) -> Self {
-        let Self { folder, clock, student, mut config } = self;
+        let Self { folder, clock, student, mut config, ledger } = self;
         drop(student);
         change(&mut config);
         let student = open(&config, &clock);
-        Self { folder, clock, student, config }
+        Self { folder, clock, student, config, ledger }
+    }
+
+    /// Writes verdicts into the ledger and shows it to the student, as the conductor does.
+    pub fn show(&self, verdicts: &[Envelope]) {
+        let mut ledger = self.ledger.borrow_mut();
+        verdicts.iter().for_each(|verdict| ledger.append(verdict));
+        let witness = self.student.witness();
+        witness.take(&ledger.show(&witness.known().unwrap(), verdicts)).unwrap();
     }
 
     pub fn base_digest(&self) -> Digest {
@@ -136,9 +157,22 @@ fn write_trust(folder: &Path) {
         });
     std::fs::create_dir_all(folder.join("trust")).unwrap();
     std::fs::create_dir_all(folder.join("keys")).unwrap();
+    let root = root.with_key(Role::Witness, &witness_key().public());
+    witness_key().write(&folder.join("keys/student-witness.pem")).unwrap();
     let signed = sign_root(&root, &[&key(Role::Root)]).unwrap();
     std::fs::write(folder.join("trust/root.json"), envelope_to_bytes(&signed)).unwrap();
     key(Role::Student).write(&folder.join("keys/student.pem")).unwrap();
+}
+
+/// The next version of the trust root: two auditors must accept.
+pub fn demand_second_auditor(folder: &Path, second: &SigningKey) {
+    let file = folder.join("trust/root.json");
+    let first = TrustRoot::open(&std::fs::read(&file).unwrap(), None, NOW).unwrap();
+    let next = first.root().next().with_key(Role::Auditor, &second.public());
+    let next = next.with_threshold(Role::Auditor, 2);
+    let signed = sign_root(&next, &[&key(Role::Root)]).unwrap();
+    std::fs::write(folder.join("trust/root.1.json"), first.file()).unwrap();
+    std::fs::write(file, envelope_to_bytes(&signed)).unwrap();
 }
 
 pub fn write_model(folder: &Path) {

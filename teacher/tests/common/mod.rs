@@ -18,6 +18,7 @@ use seal_trust::{
     Limits, SigningKey, TrustRoot, digest_of, envelope_to_bytes, payload_bytes, sha256, sign_root,
     sign_statement,
 };
+use seal_witness::testing::FakeLedger;
 
 pub const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 const WORDS: &str = "<pad> <bos> <eos> <edit> <nl> plan_qa plan_facts size_3 size_6 q ? a . who zel \
@@ -34,11 +35,22 @@ pub fn context(number: usize) -> Digest {
     sha256(CONTEXTS[number].as_bytes())
 }
 
+/// With which checkpoints are cosigned; `key(Role::Witness)` is nobody's.
+pub fn witness_key() -> SigningKey {
+    SigningKey::from_seed([77; 32])
+}
+
 /// A folder with everything a teacher is configured with, and the teacher in it.
 pub struct Bench {
     pub folder: tempfile::TempDir,
     pub teacher: Teacher,
     pub config: TeacherConfig,
+    pub ledger: FakeLedger,
+}
+
+/// The auditor's ledger, as far as this teacher is concerned.
+fn ledger() -> FakeLedger {
+    FakeLedger::new(key(Role::Ledger), "seal.internal/auditor")
 }
 
 impl Bench {
@@ -52,7 +64,7 @@ impl Bench {
         let config = TeacherConfig::load(&folder.path().join("teacher.toml")).unwrap();
         std::fs::create_dir_all(&config.state).unwrap();
         let teacher = open(&config);
-        Self { folder, teacher, config }
+        Self { folder, teacher, config, ledger: ledger() }
     }
 
     /// The same teacher after a restart.
@@ -62,11 +74,18 @@ impl Bench {
 
     /// The same teacher after a restart with a changed config.
     pub fn reopen_with(self, change: impl FnOnce(&mut TeacherConfig)) -> Self {
-        let Self { folder, teacher, mut config } = self;
+        let Self { folder, teacher, mut config, ledger } = self;
         drop(teacher);
         change(&mut config);
         let teacher = open(&config);
-        Self { folder, teacher, config }
+        Self { folder, teacher, config, ledger }
+    }
+
+    /// Writes verdicts into the ledger and shows it to the teacher, as the conductor does.
+    pub fn show(&mut self, verdicts: &[Envelope]) {
+        verdicts.iter().for_each(|verdict| self.ledger.append(verdict));
+        let witness = self.teacher.witness();
+        witness.take(&self.ledger.show(&witness.known().unwrap(), verdicts)).unwrap();
     }
 
     pub fn propose(&mut self, request: &ProposeRequest) -> Result<Proposals, &'static str> {
@@ -140,7 +159,9 @@ pub fn remote_config(backend: &str) -> String {
          key = \"keys/teacher.pem\"\nexit_with_parent = true\ntrust_root = \"trust/root.json\"\n\
          contexts = \"teacher/contexts.jsonl\"\nwriter = \"test\"\nprompt_family = \"implications\"\n\
          layout = \"chat\"\n\n[sampling]\nmax_new_tokens = 100\nbatch = 5\n\
-         max_proposals_per_context = 64\n\n{backend}\n[confinement]\nprofile = \"strict\"\n\
+         max_proposals_per_context = 64\n\n{backend}\n[ledger]\n\
+         origins = [\"seal.internal/auditor\"]\nwitness_key = \"keys/teacher-witness.pem\"\n\
+         witness_name = \"seal.internal/teacher\"\n\n[confinement]\nprofile = \"strict\"\n\
          decoy_dir = \"decoys/teacher\"\nmust_not_read = [\"keys/teacher.pem\"]\n"
     )
 }
@@ -175,9 +196,22 @@ fn write_trust(folder: &Path) {
         });
     std::fs::create_dir_all(folder.join("trust")).unwrap();
     std::fs::create_dir_all(folder.join("keys")).unwrap();
+    let root = root.with_key(Role::Witness, &witness_key().public());
+    witness_key().write(&folder.join("keys/teacher-witness.pem")).unwrap();
     let signed = sign_root(&root, &[&key(Role::Root)]).unwrap();
     std::fs::write(folder.join("trust/root.json"), envelope_to_bytes(&signed)).unwrap();
     key(Role::Teacher).write(&folder.join("keys/teacher.pem")).unwrap();
+}
+
+/// The next version of the trust root: two auditors must accept.
+pub fn demand_second_auditor(folder: &Path, second: &SigningKey) {
+    let file = folder.join("trust/root.json");
+    let first = TrustRoot::open(&std::fs::read(&file).unwrap(), None, NOW).unwrap();
+    let next = first.root().next().with_key(Role::Auditor, &second.public());
+    let next = next.with_threshold(Role::Auditor, 2);
+    let signed = sign_root(&next, &[&key(Role::Root)]).unwrap();
+    std::fs::write(folder.join("trust/root.1.json"), first.file()).unwrap();
+    std::fs::write(file, envelope_to_bytes(&signed)).unwrap();
 }
 
 fn write_model(folder: &Path) {
