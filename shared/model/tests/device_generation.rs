@@ -1,11 +1,14 @@
-//! Texts written by the engine for GPUs, run on the CPU, against those of the exact engine.
+//! Texts written by the engine for GPUs, on the CPU or where `SEAL_TEST_DEVICE` says, against those
+//! of the exact engine.
 
 #![allow(clippy::unwrap_used)]
 
+mod device_support;
 mod golden_support;
 mod tiny;
 
 use candle_core::{DType, Device};
+use device_support::device;
 use golden_support::{MODELS, golden};
 use seal_model::lora::factor_shapes;
 use seal_model::{
@@ -16,7 +19,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 fn twin(exact: &Decoder) -> Decoder {
-    exact.composed(&Device::Cpu, DType::F32).unwrap()
+    exact.composed(device(), DType::F32).unwrap()
 }
 
 fn greedy(max_new_tokens: usize) -> SamplingConfig {

@@ -1,10 +1,12 @@
-//! The engine for GPUs, run on the CPU, against the exact engine.
+//! The engine for GPUs, on the CPU or where `SEAL_TEST_DEVICE` says, against the exact engine.
 
 #![allow(clippy::unwrap_used)]
 
+mod device_support;
 mod golden_support;
 
 use candle_core::{DType, Device, Tensor};
+use device_support::device;
 use golden_support::{Golden, MODELS, flat, golden, largest_difference};
 use seal_model::batch::Batch;
 use seal_model::device::{Fresh, Packed, Pass, Plan};
@@ -27,7 +29,7 @@ fn exact(golden: &Golden) -> Decoder {
 }
 
 fn twin(exact: &Decoder, dtype: DType) -> Decoder {
-    exact.composed(&Device::Cpu, dtype).unwrap()
+    exact.composed(device(), dtype).unwrap()
 }
 
 fn sequences(golden: &Golden) -> Vec<Vec<u32>> {
@@ -192,6 +194,6 @@ fn what_the_exact_engine_refuses_this_one_refuses() {
     let item = |adapter, token| ScoreItem { adapter, prompt: vec![token], answer: vec![1] };
     assert!(score(&twin, &[], &[item(Some(0), 1)]).unwrap_err().to_string().contains("adapter 0"));
     assert!(score(&twin, &[], &[item(None, 1 << 20)]).unwrap_err().to_string().contains("token"));
-    let error = twin.composed(&Device::Cpu, DType::F16).err().unwrap().to_string();
+    let error = twin.composed(device(), DType::F16).err().unwrap().to_string();
     assert!(error.contains("bf16"), "{error}");
 }

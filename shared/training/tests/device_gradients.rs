@@ -1,11 +1,15 @@
-//! Gradients of the engine for GPUs, run on the CPU, against those of the exact one.
+//! Gradients of the engine for GPUs, on the CPU or where `SEAL_TEST_DEVICE` says, against those of
+//! the exact one.
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../model/tests/device_support/mod.rs"]
+mod device_support;
 #[path = "common/families.rs"]
 mod families;
 
-use candle_core::{DType, Device};
+use candle_core::DType;
+use device_support::device;
 use families::{FAMILIES, adapter, decoder, sequences, with_every_option};
 use seal_model::decoder::parameters;
 use seal_model::lora::factor_shapes;
@@ -35,7 +39,7 @@ fn check(what: &str, found: &[f32], expected: &[f32], tolerance: f32) -> f32 {
 }
 
 fn twin(exact: &Decoder, dtype: DType) -> Decoder {
-    exact.composed(&Device::Cpu, dtype).unwrap()
+    exact.composed(device(), dtype).unwrap()
 }
 
 fn batch(decoder: &Decoder, jobs: &[Vec<TrainSequence>]) -> Batch {

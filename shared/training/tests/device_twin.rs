@@ -1,12 +1,15 @@
-//! Training by the engine for GPUs, run on the CPU, against the exact engine.
+//! Training by the engine for GPUs, on the CPU or where `SEAL_TEST_DEVICE` says, against the exact engine.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../../model/tests/device_support/mod.rs"]
+mod device_support;
 #[path = "common/families.rs"]
 mod families;
 
-use candle_core::{DType, Device};
+use candle_core::DType;
+use device_support::device;
 use families::{FAMILIES, with_every_option};
 use seal_model::lora::factor_shapes;
 use seal_model::{Adapter, Decoder, LoraSpec, Projection};
@@ -23,7 +26,7 @@ const F32: f32 = 1e-4;
 const BF16_LOSS: f32 = 0.01;
 
 fn twin(exact: &Decoder, dtype: DType) -> Decoder {
-    exact.composed(&Device::Cpu, dtype).unwrap()
+    exact.composed(device(), dtype).unwrap()
 }
 
 fn recipe(sequences_per_step: Option<usize>) -> InnerRecipe {
