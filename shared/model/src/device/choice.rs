@@ -55,15 +55,15 @@ impl DeviceChoice {
 }
 
 fn open_cuda(index: usize) -> Result<Device> {
-    let device = Device::new_cuda(index).map_err(|error| ModelError::Cuda {
+    #[cfg(feature = "cuda")]
+    let opened = super::cuda::open(index);
+    #[cfg(not(feature = "cuda"))]
+    let opened = Device::new_cuda(index);
+    opened.map_err(|error| ModelError::Cuda {
         index,
         // The tensor library may append a backtrace.
         reason: error.to_string().lines().next().unwrap_or_default().to_owned(),
-    })?;
-    #[cfg(feature = "cuda")]
-    // Adapters and attention are f32 beside bf16 weights: ten bits of fraction suffice there.
-    candle_core::cuda::set_gemm_reduced_precision_f32(true);
-    Ok(device)
+    })
 }
 
 impl FromStr for DeviceChoice {

@@ -9,10 +9,7 @@ use candle_core::{DType, Device};
 pub fn free_bytes(device: &Device) -> Option<u64> {
     match device {
         #[cfg(feature = "cuda")]
-        Device::Cuda(cuda) => {
-            let (free, _) = cuda.cuda_stream().context().mem_get_info().ok()?;
-            Some(free as u64)
-        }
+        Device::Cuda(cuda) => super::cuda::free_bytes(cuda),
         _ => None,
     }
 }
