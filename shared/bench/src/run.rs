@@ -67,7 +67,7 @@ struct PeerRound {
 /// losses differ from ours.
 pub fn run(settings: &Settings, tell: &dyn Fn(&str)) -> Result<Report> {
     let shape = settings.shape;
-    let block = shape.block(settings.quick);
+    let block = shape.block(settings.quick, &settings.target);
     tell(&format!("{}: drawing random weights", shape.name()));
     let decoder = settings.target.decoder(&shape.config()?)?;
     let mut peer = settings.peer.as_ref().map(|_| meet(settings, &decoder, tell)).transpose()?;
@@ -131,10 +131,11 @@ fn meet(settings: &Settings, decoder: &Decoder, tell: &dyn Fn(&str)) -> Result<M
         ours::losses(decoder, adapter.clone(), CHECKED_STEPS)?,
         peer.losses(&sequences, CHECKED_STEPS)?,
     );
-    let within = settings.target.losses_within();
-    let close = |(ours, theirs): (&f32, &f32)| (ours - theirs).abs() <= within * theirs;
+    let agree = |(step, (ours, theirs)): (usize, (&f32, &f32))| {
+        settings.target.losses_agree(step, (*ours, *theirs), losses.1[0])
+    };
     ensure!(
-        losses.0.len() == losses.1.len() && losses.0.iter().zip(&losses.1).all(close),
+        losses.0.len() == losses.1.len() && losses.0.iter().zip(&losses.1).enumerate().all(agree),
         "the two sides do not do the same work: losses {:?} and {:?}",
         losses.0,
         losses.1
