@@ -282,15 +282,25 @@ impl Adapter {
     /// # Errors
     /// A spec no adapter can have.
     pub fn init(config: &DecoderConfig, spec: &LoraSpec, seed: u64) -> Result<Self> {
+        Self::from_flat(config, spec, &Self::init_flat(config, spec, seed)?)
+    }
+
+    /// [`Adapter::init`] as one flat vector in the order of [`factor_shapes`].
+    ///
+    /// # Errors
+    /// A spec no adapter can have.
+    pub fn init_flat(config: &DecoderConfig, spec: &LoraSpec, seed: u64) -> Result<Vec<f32>> {
         spec.check()?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut flat = Vec::new();
-        for shape in factor_shapes(config, spec) {
+        let shapes = factor_shapes(config, spec);
+        // B is zero, and memory that begins as zero costs nothing until it is written.
+        let mut flat = vec![0.0; shapes.last().map_or(0, |s| s.offset + s.len())];
+        for shape in shapes {
             let (rank, inner) = shape.a;
-            flat.extend((0..rank * inner).map(|_| initial(spec.init, inner, &mut rng)));
-            flat.resize(shape.offset + shape.len(), 0.0);
+            let a = &mut flat[shape.offset..shape.offset + rank * inner];
+            a.fill_with(|| initial(spec.init, inner, &mut rng));
         }
-        Self::from_flat(config, spec, &flat)
+        Ok(flat)
     }
 
     /// An adapter from one flat vector in the order of [`factor_shapes`].
@@ -307,15 +317,34 @@ impl Adapter {
                 flat.len()
             )));
         }
-        let mut layers: Vec<[Option<Factors>; Projection::COUNT]> =
-            vec![Default::default(); config.num_hidden_layers];
-        for shape in shapes {
+        Self::from_factors(config, spec, |shape| {
             let (a, b) =
                 flat[shape.offset..shape.offset + shape.len()].split_at(shape.a.0 * shape.a.1);
-            let factors = Factors {
+            Ok(Factors {
                 a: Tensor::from_slice(a, shape.a, &Device::Cpu)?,
                 b: Tensor::from_slice(b, shape.b, &Device::Cpu)?,
-            };
+            })
+        })
+    }
+
+    /// An adapter from factors on the CPU: those of each layer and projection of [`factor_shapes`].
+    ///
+    /// # Errors
+    /// A factor that is missing or has another shape.
+    pub fn from_factors(
+        config: &DecoderConfig,
+        spec: &LoraSpec,
+        mut of: impl FnMut(&FactorShape) -> Result<Factors>,
+    ) -> Result<Self> {
+        spec.check()?;
+        let mut layers: Vec<[Option<Factors>; Projection::COUNT]> =
+            vec![Default::default(); config.num_hidden_layers];
+        for shape in factor_shapes(config, spec) {
+            let factors = of(&shape)?;
+            if factors.a.dims2()? != shape.a || factors.b.dims2()? != shape.b {
+                let (a, b) = (factors.a.shape(), factors.b.shape());
+                return Err(ModelError::Input(format!("factors {a:?} and {b:?} for {shape:?}")));
+            }
             layers[shape.layer][shape.projection as usize] = Some(factors);
         }
         Ok(Self { spec: spec.clone(), layers })

@@ -36,7 +36,7 @@ impl AdamW {
     pub fn step(
         &mut self,
         parameters: &mut [f32],
-        gradient: &mut [f32],
+        gradient: &[f32],
         recipe: &OptimRecipe,
         rate: f64,
         decayed: &[Range<usize>],
@@ -50,14 +50,14 @@ impl AdamW {
         norm
     }
 
-    /// Clips `gradient` and counts a step, unless the norm, which is returned, is no number.
+    /// Counts a step on `gradient`, unless its norm, which is returned, is no number.
     ///
     /// # Panics
     /// A gradient of another length than the state.
     #[allow(clippy::cast_possible_truncation)]
     pub(crate) fn begin(
         &mut self,
-        gradient: &mut [f32],
+        gradient: &[f32],
         recipe: &OptimRecipe,
         rate: f64,
     ) -> (f64, Option<Update>) {
@@ -66,15 +66,13 @@ impl AdamW {
         if !norm.is_finite() {
             return (norm, None);
         }
-        if let Some(most) = recipe.clip {
-            clip(gradient, norm, most);
-        }
         self.steps += 1;
         let (beta1, beta2) = recipe.betas;
         let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
         let update = Update {
             keep: (1.0 - rate * recipe.weight_decay) as f32,
             numbers: Numbers {
+                scale: recipe.clip.map_or(1.0, |most| clip(norm, most)),
                 size: (rate / (1.0 - beta1.powi(steps))) as f32,
                 root: (1.0 / (1.0 - beta2.powi(steps)).sqrt()) as f32,
                 epsilon: recipe.eps as f32,
@@ -125,6 +123,8 @@ impl Update {
 /// The scalars of one step.
 #[derive(Clone, Copy)]
 struct Numbers {
+    /// Of the gradient: clipping, without a pass of its own.
+    scale: f32,
     size: f32,
     root: f32,
     epsilon: f32,
@@ -143,6 +143,7 @@ vectorised! {
     ) {
         let means = first.iter_mut().zip(second);
         for ((p, g), (m, v)) in parameters.iter_mut().zip(gradient).zip(means) {
+            let g = g * n.scale;
             *m += n.new1 * (g - *m);
             *v = n.beta2 * *v + n.new2 * g * g;
             *p -= n.size * *m / (v.sqrt() * n.root + n.epsilon);
@@ -150,13 +151,10 @@ vectorised! {
     }
 }
 
-/// Scales `gradient`, of norm `norm`, down to norm `most`, as PyTorch does.
+/// What scales a gradient of norm `norm` down to norm `most`, as PyTorch does.
 #[allow(clippy::cast_possible_truncation)]
-fn clip(gradient: &mut [f32], norm: f64, most: f64) {
-    let factor = most / (norm + 1e-6);
-    if factor < 1.0 {
-        gradient.iter_mut().for_each(|g| *g *= factor as f32);
-    }
+fn clip(norm: f64, most: f64) -> f32 {
+    (most / (norm + 1e-6)).min(1.0) as f32
 }
 
 #[cfg(test)]
@@ -165,30 +163,33 @@ mod tests {
 
     #[test]
     fn the_first_step_moves_each_parameter_by_the_learning_rate() {
-        let (mut p, mut g) = (vec![1.0, -2.0, 0.5], vec![0.3, -7.0, 0.0]);
-        AdamW::new(3).step(&mut p, &mut g, &OptimRecipe::default(), 0.1, &[]);
+        let (mut p, g) = (vec![1.0, -2.0, 0.5], vec![0.3, -7.0, 0.0]);
+        AdamW::new(3).step(&mut p, &g, &OptimRecipe::default(), 0.1, &[]);
         assert!((p[0] - 0.9).abs() < 1e-6 && (p[1] + 1.9).abs() < 1e-6 && p[2] == 0.5, "{p:?}");
     }
 
     #[test]
     fn decay_reaches_only_its_range_and_does_not_pass_through_the_means() {
         let recipe = OptimRecipe { weight_decay: 0.5, ..OptimRecipe::default() };
-        let (mut p, mut g) = (vec![2.0, 2.0], vec![0.0, 0.0]);
-        AdamW::new(2).step(&mut p, &mut g, &recipe, 0.1, std::slice::from_ref(&(0..1)));
+        let (mut p, g) = (vec![2.0, 2.0], vec![0.0, 0.0]);
+        AdamW::new(2).step(&mut p, &g, &recipe, 0.1, std::slice::from_ref(&(0..1)));
         assert!((p[0] - 1.9).abs() < 1e-6 && p[1] == 2.0, "{p:?}");
     }
 
     #[test]
     fn a_long_gradient_is_cut_and_a_short_one_left_alone() {
         let recipe = OptimRecipe { clip: Some(1.0), ..OptimRecipe::default() };
-        let step =
-            |gradient: &mut [f32]| AdamW::new(2).step(&mut [0.0; 2], gradient, &recipe, 0.1, &[]);
-        let mut long = [3.0, 4.0];
-        assert_eq!(step(&mut long), 5.0, "the norm before clipping");
-        assert!((long[0] - 0.6).abs() < 1e-5 && (long[1] - 0.8).abs() < 1e-5);
-        let mut short = [0.3, 0.4];
-        step(&mut short);
-        assert_eq!(short, [0.3, 0.4]);
+        // The first mean after one step is a tenth of the gradient that counted.
+        let counted = |gradient: &[f32]| {
+            let mut adamw = AdamW::new(2);
+            let norm = adamw.step(&mut [0.0; 2], gradient, &recipe, 0.1, &[]);
+            (norm, [adamw.first[0] * 10.0, adamw.first[1] * 10.0])
+        };
+        let (norm, long) = counted(&[3.0, 4.0]);
+        assert_eq!(norm, 5.0, "the norm before clipping");
+        assert!((long[0] - 0.6).abs() < 1e-5 && (long[1] - 0.8).abs() < 1e-5, "{long:?}");
+        let (_, short) = counted(&[0.3, 0.4]);
+        assert!((short[0] - 0.3).abs() < 1e-6 && (short[1] - 0.4).abs() < 1e-6, "{short:?}");
     }
 
     #[test]
@@ -199,7 +200,7 @@ mod tests {
                 OptimRecipe { weight_decay: 0.5, clip: Some(1.0), ..OptimRecipe::default() };
             let norm = adamw.step(
                 &mut parameters,
-                &mut [0.1, broken],
+                &[0.1, broken],
                 &recipe,
                 0.1,
                 std::slice::from_ref(&(0..2)),

@@ -69,13 +69,13 @@ fn expected(
 fn found(decoder: &Decoder, adapters: &[&Adapter], spec: &LoraSpec) -> (Vec<f32>, Vec<Vec<f32>>) {
     let flats: Vec<Vec<f32>> = adapters.iter().map(|one| one.flat().unwrap()).collect();
     let slices: Vec<&[f32]> = flats.iter().map(Vec::as_slice).collect();
-    let stack = Stack::upload(decoder.config(), spec, &slices, decoder.device()).unwrap();
+    let stack = Stack::upload(decoder.config(), spec, &slices, false, decoder.device()).unwrap();
     let mut gradients = Gradients::of_adapters(decoder.config().num_hidden_layers);
     let batch = batch(decoder, &jobs());
     let lora = stack.lora(batch.tiles()).unwrap();
     let losses =
         loss_and_gradients(decoder, Some(&lora), &batch, Keep::Everything, &mut gradients).unwrap();
-    let tensors = stack.gradient(&gradients, batch.tiles()).unwrap();
+    let tensors = stack.gradient(gradients, batch.tiles()).unwrap();
     let flats = stack.like(&tensors).download().unwrap();
     (losses.to_vec1().unwrap(), flats)
 }

@@ -1,6 +1,7 @@
 //! The forward of a rectangle of rows through the layers.
 
 use super::attention::{attend, join_heads, split_heads};
+use super::kernels;
 use super::linear::{Activation, project};
 use super::lora::LoraStack;
 use super::packed::Packed;
@@ -41,6 +42,9 @@ impl Attend for Fresh<'_> {
         (q, k, v): (&Tensor, &Tensor, &Tensor),
     ) -> Result<Tensor> {
         let packed = self.packed;
+        if let Some(attended) = kernels::attend(&packed.places, heads, (q, k, v))? {
+            return Ok(attended);
+        }
         let [q, k, v] = [packed.to_buckets(q)?, packed.to_buckets(k)?, packed.to_buckets(v)?];
         let mut attended = Vec::with_capacity(q.len() + 1);
         for (bucket, ((q, k), v)) in packed.buckets.iter().zip(q.iter().zip(&k).zip(&v)) {

@@ -119,13 +119,13 @@ pub fn judge(pass: &Pass<'_>, x: &Tensor, targets: &[u32]) -> Result<Vec<Judged>
 }
 
 /// What a softmax is made of.
-pub struct LogSums {
+pub(crate) struct LogSums {
     /// `exp(logits − max)`, `[rows, vocab]`.
-    pub exponentials: Tensor,
+    pub(crate) exponentials: Tensor,
     /// Their sums, `[rows, 1]`.
-    pub sums: Tensor,
+    pub(crate) sums: Tensor,
     /// `log Σ exp(logits)`, `[rows, 1]`.
-    pub log_sums: Tensor,
+    pub(crate) log_sums: Tensor,
 }
 
 impl LogSums {
@@ -133,7 +133,7 @@ impl LogSums {
     ///
     /// # Errors
     /// A device without the memory.
-    pub fn of(logits: &Tensor) -> Result<Self> {
+    pub(crate) fn of(logits: &Tensor) -> Result<Self> {
         let largest = logits.max_keepdim(D::Minus1)?;
         let exponentials = logits.broadcast_sub(&largest)?.exp()?;
         let sums = exponentials.sum_keepdim(D::Minus1)?;

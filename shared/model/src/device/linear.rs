@@ -1,5 +1,6 @@
 //! Frozen linear layers with a stack of adapters on them.
 
+use super::kernels::widen_add;
 use super::lora::StackedFactors;
 use crate::error::Result;
 use crate::ops::linear::Linear;
@@ -38,16 +39,17 @@ pub fn project(
     x: &Activation,
     mask: Option<&Tensor>,
 ) -> Result<(Tensor, Option<Tensor>)> {
-    let mut y = x.narrow.matmul(&linear.weight.t()?)?.to_dtype(DType::F32)?;
-    if let Some(bias) = &linear.bias {
-        y = y.broadcast_add(bias)?;
-    }
-    let Some(factors) = factors else { return Ok((y, None)) };
+    let y = x.narrow.matmul(&linear.weight.t()?)?;
+    let Some(factors) = factors else {
+        let y = y.to_dtype(DType::F32)?;
+        let bias = linear.bias.as_ref();
+        return Ok((bias.map(|bias| y.broadcast_add(bias)).transpose()?.unwrap_or(y), None));
+    };
     let kept = mask.map(|mask| &x.wide * mask).transpose()?;
     let wide = by_group(kept.as_ref().unwrap_or(&x.wide), factors.a.dim(0)?)?;
     let inner = wide.matmul(&factors.a.transpose(1, 2)?)?;
     let delta = inner.matmul(&factors.b.transpose(1, 2)?)?.reshape(y.shape())?;
-    Ok(((y + delta)?, Some(inner)))
+    Ok((widen_add(&y, &delta, linear.bias.as_ref())?, Some(inner)))
 }
 
 /// `[rows, width]` → `[groups, rows / groups, width]`.

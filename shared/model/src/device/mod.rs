@@ -11,9 +11,12 @@
 mod attention;
 mod cache;
 mod choice;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod forward;
 mod hardware;
 mod head;
+pub mod kernels;
 mod linear;
 mod lora;
 mod packed;
@@ -26,8 +29,9 @@ pub(crate) use cache::{Cache, read_next, read_prompts};
 pub use choice::{DeviceChoice, Opened};
 pub use forward::{Attend, Fresh, LayerTrace, Masks, Pass};
 pub use hardware::{free_bytes, hardware};
+pub(crate) use head::LogSums;
 pub(crate) use head::{Choice, choices};
-pub use head::{LogSums, chunk_rows, judge};
+pub use head::{chunk_rows, judge};
 pub use linear::{Activation, by_group, project};
 pub use lora::{LoraStack, StackedFactors};
 pub use packed::{Bucket, Packed};

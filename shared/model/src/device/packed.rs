@@ -1,6 +1,7 @@
 //! A [`Plan`] as tensors on a device.
 
 use super::attention::Mask;
+use super::kernels::Places;
 use super::plan::Plan;
 use super::rotation::Rotation;
 use crate::decoder::Decoder;
@@ -18,6 +19,8 @@ pub struct Packed {
     pub rotation: Rotation,
     /// In the plan's order.
     pub buckets: Vec<Bucket>,
+    /// The same for the kernels that need no buckets.
+    pub places: Places,
     /// Of every row, its place behind all buckets; a row without token: the zero row after them.
     restore: Tensor,
 }
@@ -53,6 +56,7 @@ impl Packed {
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             tokens: Tensor::new(plan.tokens.as_slice(), device)?,
+            places: Places::new(&plan, decoder.config().head_dim, device)?,
             restore: Tensor::new(restore(&plan).as_slice(), device)?,
             rotation,
             buckets,

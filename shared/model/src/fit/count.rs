@@ -85,8 +85,9 @@ impl<'a> Counts<'a> {
         let tokens = mul(&[candidates as u64, step_tokens as u64]);
         let (in_flight, gradients) = match self.engine {
             Engine::Cpu { .. } => (self.in_flight(tokens, step_tokens), factors),
-            // One forward for all; gradients by layer, by projection, and their squares.
-            Engine::Cuda => (tokens, mul(&[3, factors])),
+            // One forward for all; gradients by layer, and of one projection after the other stacked
+            // and then replaced together with parameters and means.
+            Engine::Cuda => (tokens, mul(&[2, factors])),
         };
         let working = base
             .working

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use candle_core::{D, Tensor};
+use seal_model::device::kernels::attend_backward;
 use seal_model::device::{Bucket, Packed, join_heads, pieces, probabilities, split_heads};
 use seal_model::ops::attention::Heads;
 
@@ -15,6 +16,9 @@ pub(super) fn backward(
     dy: &Tensor,
     (q, k, v): (&Tensor, &Tensor, &Tensor),
 ) -> Result<[Tensor; 3]> {
+    if let Some(gradients) = attend_backward(&packed.places, heads, dy, (q, k, v))? {
+        return Ok(gradients);
+    }
     let of_buckets = |x| packed.to_buckets(x);
     let (dy, q, k, v) = (of_buckets(dy)?, of_buckets(q)?, of_buckets(k)?, of_buckets(v)?);
     let mut found: [Vec<Tensor>; 3] = Default::default();

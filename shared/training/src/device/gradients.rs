@@ -19,14 +19,14 @@ pub struct AdapterGradients {
 }
 
 impl AdapterGradients {
-    /// Those of one projection in all layers, stacked: `[layers, groups, r, in]`, which is of the
+    /// Takes those of one projection in all layers, stacked: `[layers, groups, r, in]`, which is of the
     /// unscaled A, and `[layers, groups, out, r]`.
     ///
     /// # Errors
     /// A layer without them.
-    pub(super) fn stacked(&self, which: Projection, scale: f32) -> Result<[Tensor; 2]> {
-        let of = |layer: &[Option<[Tensor; 2]>; Projection::COUNT]| layer[which as usize].clone();
-        let all: Option<Vec<[Tensor; 2]>> = self.layers.iter().map(of).collect();
+    pub(super) fn stacked(&mut self, which: Projection, scale: f32) -> Result<[Tensor; 2]> {
+        let taken = self.layers.iter_mut().map(|layer| layer[which as usize].take());
+        let all: Option<Vec<[Tensor; 2]>> = taken.collect();
         let all =
             all.ok_or_else(|| ModelError::Input(format!("{} has no gradient", which.name())))?;
         let (a, b): (Vec<_>, Vec<_>) = all.into_iter().map(<(Tensor, Tensor)>::from).unzip();

@@ -7,6 +7,7 @@ use crate::error::Result;
 use candle_core::{DType, Tensor};
 use seal_model::Projection;
 use seal_model::decoder::Layer;
+use seal_model::device::kernels::{swiglu_backward, widen_add};
 use seal_model::device::{LayerTrace, Pass, Turned, by_group};
 
 /// Gradient of the layer's input from `dy`, that of its output, both `[rows, d]`.
@@ -49,7 +50,7 @@ impl Step<'_> {
     fn mlp(&mut self, dy: &Tensor) -> Result<Tensor> {
         let trace = self.trace;
         let dactivated = self.projection(Projection::Down, &trace.activated, dy)?;
-        let (dgate, dup) = rows::swiglu(&dactivated, &trace.gate, &trace.up)?;
+        let (dgate, dup) = swiglu_backward(&dactivated, &trace.gate, &trace.up)?;
         let dinput = self.projection(Projection::Gate, &trace.mlp_in, &dgate)?;
         let dinput = (dinput + self.projection(Projection::Up, &trace.mlp_in, &dup)?)?;
         let layer = self.layer;
@@ -115,7 +116,7 @@ impl Step<'_> {
     fn projection(&mut self, which: Projection, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
         let linear = self.layer.projection(which);
         let narrow = dy.to_dtype(linear.weight.dtype())?;
-        let dx = narrow.matmul(&linear.weight)?.to_dtype(DType::F32)?;
+        let dx = narrow.matmul(&linear.weight)?;
         let module = || which.module(self.index);
         self.gradients.weight(
             || format!("{}.weight", module()),
@@ -125,8 +126,8 @@ impl Step<'_> {
             self.gradients.weight(|| format!("{}.bias", module()), || Ok(dy.sum(0)?))?;
         }
         Ok(match self.factors(which, x, dy)? {
-            Some(through) => (dx + through)?,
-            None => dx,
+            Some(through) => widen_add(&dx, &through, None)?,
+            None => dx.to_dtype(DType::F32)?,
         })
     }
 

@@ -5,7 +5,8 @@ use super::gradients::{FINAL_NORM, Gradients, head_name};
 use super::rows;
 use crate::error::Result;
 use candle_core::{DType, Tensor};
-use seal_model::device::{LogSums, Pass, chunk_rows};
+use seal_model::device::kernels::cross_entropy;
+use seal_model::device::{Pass, chunk_rows};
 
 /// Each group's loss `[groups]`, in nats, and the gradient of the residual stream `x` `[rows, d]`
 /// after the last layer.
@@ -42,16 +43,8 @@ fn chunk(
 ) -> Result<(Tensor, Tensor)> {
     let weights_of = pass.decoder.weights();
     let normed = pass.final_norm(x)?;
-    let logits = pass.logits(&normed)?;
-    let LogSums { exponentials, sums, log_sums } = LogSums::of(&logits)?;
-    let log_probs = (logits.gather(targets, 1)? - log_sums)?;
-    drop(logits);
-    let dlogits = exponentials.broadcast_mul(&(weights / sums)?)?;
-    drop(exponentials);
-    // Where the target is: p − 1 before any rounding, so that a small gradient survives bf16.
-    let at_target = (log_probs.exp()?.affine(1.0, -1.0)? * weights)?;
-    dlogits.scatter_set(targets, &at_target, 1)?;
-    let dlogits = dlogits.to_dtype(normed.dtype())?;
+    let logits = normed.matmul(&weights_of.head.weight.t()?)?;
+    let (losses, dlogits) = cross_entropy(logits, targets, weights)?;
     gradients
         .weight(|| head_name(pass.decoder).to_owned(), || Ok(dlogits.t()?.matmul(&normed)?))?;
     let dnormed = dlogits.matmul(&weights_of.head.weight)?.to_dtype(DType::F32)?;
@@ -61,5 +54,5 @@ fn chunk(
     if let Some(dgain) = dgain {
         gradients.weight(|| FINAL_NORM.to_owned(), || Ok(dgain))?;
     }
-    Ok(((log_probs.neg()? * weights)?, dx))
+    Ok((losses, dx))
 }

@@ -2,10 +2,15 @@
 
 use super::gradients::Gradients;
 use crate::error::Result;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use seal_model::device::{LoraStack, StackedFactors};
-use seal_model::lora::{FactorShape, LoraSpec, factor_shapes};
-use seal_model::{DecoderConfig, Projection};
+use seal_model::lora::{FactorShape, Factors, LoraSpec, factor_shapes};
+use seal_model::{Adapter, DecoderConfig, ModelError, Projection};
+use std::collections::BTreeMap;
+
+/// One of a projection's two factors.
+type Factor = for<'x> fn((&'x [f32], &'x [f32])) -> &'x [f32];
 
 /// Numbers in the shape of stacked factors.
 #[derive(Clone)]
@@ -19,7 +24,8 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// From flat vectors in the order of [`factor_shapes`], one for each group.
+    /// From flat vectors in the order of [`factor_shapes`], one for each group; `b_is_zero` spares
+    /// sending every B where all of them are.
     ///
     /// # Errors
     /// A device without the memory.
@@ -27,34 +33,34 @@ impl Stack {
         config: &DecoderConfig,
         spec: &LoraSpec,
         flats: &[&[f32]],
+        b_is_zero: bool,
         device: &Device,
     ) -> Result<Self> {
         let mut targets = spec.targets.clone();
         targets.sort_unstable();
-        let shapes = factor_shapes(config, spec);
-        let mut stack = Self {
-            layers: config.num_hidden_layers,
-            scale: spec.scale(),
-            tensors: Vec::with_capacity(2 * targets.len()),
-            targets,
-            shapes,
-        };
-        for which in stack.targets.clone() {
-            let (mut a, mut b, mut dims) = (Vec::new(), Vec::new(), ((0, 0), (0, 0)));
-            for shape in stack.shapes.iter().filter(|shape| shape.projection == which) {
-                dims = (shape.a, shape.b);
-                for flat in flats {
-                    let (own_a, own_b) = factors(flat, shape);
-                    a.extend_from_slice(own_a);
-                    b.extend_from_slice(own_b);
-                }
-            }
-            for (numbers, (rows, columns)) in [(a, dims.0), (b, dims.1)] {
-                let shape = (stack.layers, flats.len(), rows, columns);
-                stack.tensors.push(Tensor::from_vec(numbers, shape, device)?);
-            }
-        }
-        Ok(stack)
+        let (layers, shapes) = (config.num_hidden_layers, factor_shapes(config, spec));
+        // Gigabytes for a large model: every thread copies its part, projection by projection.
+        let both = targets.par_iter().map(|&which| {
+            let own: Vec<&FactorShape> = shapes.iter().filter(|s| s.projection == which).collect();
+            let first = own.first().ok_or_else(|| ModelError::Input("no layers".into()))?;
+            let shape = |(rows, columns)| (layers, flats.len(), rows, columns);
+            let send = |size: (usize, usize), of: Factor| {
+                let each = (size.0 * size.1).max(1);
+                let mut numbers = vec![0.0; layers * flats.len() * each];
+                numbers.par_chunks_mut(each).enumerate().for_each(|(at, to)| {
+                    let (layer, group) = (at / flats.len(), at % flats.len());
+                    to.copy_from_slice(of(factors(flats[group], own[layer])));
+                });
+                Tensor::from_vec(numbers, shape(size), device)
+            };
+            let b = match b_is_zero {
+                true => Tensor::zeros(shape(first.b), DType::F32, device)?,
+                false => send(first.b, |(_, b)| b)?,
+            };
+            Ok([send(first.a, |(a, _)| a)?, b])
+        });
+        let tensors = both.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        Ok(Self { layers, scale: spec.scale(), tensors, targets, shapes })
     }
 
     /// Other numbers of the same shape.
@@ -69,23 +75,51 @@ impl Stack {
     pub fn download(&self) -> Result<Vec<Vec<f32>>> {
         let groups = self.tensors.first().map_or(Ok(0), |tensor| tensor.dim(1))?;
         let len = self.shapes.last().map_or(0, |shape| shape.offset + shape.len());
-        let mut flats = vec![vec![0.0; len]; groups];
-        for (which, both) in self.targets.iter().zip(self.tensors.chunks_exact(2)) {
-            let a = both[0].flatten_all()?.to_vec1::<f32>()?;
-            let b = both[1].flatten_all()?.to_vec1::<f32>()?;
-            let mine = self.shapes.iter().filter(|shape| shape.projection == *which);
-            for (layer, shape) in mine.enumerate() {
-                let sizes = (shape.a.0 * shape.a.1, shape.b.0 * shape.b.1);
-                for (group, flat) in flats.iter_mut().enumerate() {
+        let both = self.targets.par_iter().zip(self.tensors.par_chunks_exact(2));
+        let numbers = both.map(|(&which, both)| {
+            let own = self.shapes.iter().filter(|shape| shape.projection == which);
+            let numbers = |tensor: &Tensor| tensor.force_contiguous()?.flatten_all()?.to_vec1();
+            let (a, b) = (numbers(&both[0])?, numbers(&both[1])?);
+            Ok((own.collect::<Vec<_>>(), a, b))
+        });
+        let numbers: Vec<(Vec<&FactorShape>, Vec<f32>, Vec<f32>)> =
+            numbers.collect::<Result<_>>()?;
+        let flat = |group: usize| {
+            let mut flat = vec![0.0; len];
+            for (own, a, b) in &numbers {
+                for (layer, shape) in own.iter().enumerate() {
                     let at = layer * groups + group;
                     let to = &mut flat[shape.offset..shape.offset + shape.len()];
-                    let (to_a, to_b) = to.split_at_mut(sizes.0);
-                    to_a.copy_from_slice(&a[at * sizes.0..][..sizes.0]);
-                    to_b.copy_from_slice(&b[at * sizes.1..][..sizes.1]);
+                    let (to_a, to_b) = to.split_at_mut(shape.a.0 * shape.a.1);
+                    let (sizes_a, sizes_b) = (to_a.len(), to_b.len());
+                    to_a.copy_from_slice(&a[at * sizes_a..][..sizes_a]);
+                    to_b.copy_from_slice(&b[at * sizes_b..][..sizes_b]);
                 }
             }
-        }
-        Ok(flats)
+            flat
+        };
+        Ok((0..groups).into_par_iter().map(flat).collect())
+    }
+
+    /// The adapter of one group.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(crate) fn adapter(
+        &self,
+        config: &DecoderConfig,
+        spec: &LoraSpec,
+        group: usize,
+    ) -> Result<Adapter> {
+        let own =
+            |tensor: &Tensor, layer: usize| tensor.get(layer)?.get(group)?.to_device(&Device::Cpu);
+        let both = self.targets.iter().zip(self.tensors.chunks_exact(2));
+        let tensors: BTreeMap<Projection, &[Tensor]> = both.map(|(&w, both)| (w, both)).collect();
+        Ok(Adapter::from_factors(config, spec, |shape| {
+            let both = tensors.get(&shape.projection);
+            let both = both.ok_or_else(|| ModelError::Input("no such factors".into()))?;
+            Ok(Factors { a: own(&both[0], shape.layer)?, b: own(&both[1], shape.layer)? })
+        })?)
     }
 
     /// The groups numbered in `groups` alone.
@@ -121,8 +155,8 @@ impl Stack {
     ///
     /// # Errors
     /// A projection without gradient.
-    pub fn gradient(&self, gradients: &Gradients, tiles: Option<&Tensor>) -> Result<Vec<Tensor>> {
-        let Gradients::Adapters(adapters) = gradients else { return Ok(Vec::new()) };
+    pub fn gradient(&self, gradients: Gradients, tiles: Option<&Tensor>) -> Result<Vec<Tensor>> {
+        let Gradients::Adapters(mut adapters) = gradients else { return Ok(Vec::new()) };
         let both = self.targets.iter().map(|&which| adapters.stacked(which, self.scale));
         let found = both.collect::<Result<Vec<_>>>()?.into_iter().flatten();
         let of_groups = |(found, like): (Tensor, &Tensor)| match tiles {
@@ -170,7 +204,7 @@ mod tests {
         let flats: Vec<Vec<f32>> =
             (0..3).map(|group| (0..len).map(|i| (group * 1000 + i) as f32).collect()).collect();
         let slices: Vec<&[f32]> = flats.iter().map(Vec::as_slice).collect();
-        let stack = Stack::upload(&config, &spec, &slices, &Device::Cpu).unwrap();
+        let stack = Stack::upload(&config, &spec, &slices, false, &Device::Cpu).unwrap();
         assert_eq!(stack.download().unwrap(), flats);
         let kept = Tensor::new(&[2u32, 0], &Device::Cpu).unwrap();
         let kept = stack.select(&kept).unwrap().download().unwrap();

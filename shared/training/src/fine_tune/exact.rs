@@ -89,8 +89,8 @@ impl Weights for Exact {
     }
 
     fn update(&mut self, recipe: &OptimRecipe, rate: f64) -> Result<f64> {
-        let mut gradient = std::mem::take(&mut self.gradient);
-        let (norm, update) = self.optimizer.begin(&mut gradient, recipe, rate);
+        let gradient = std::mem::take(&mut self.gradient);
+        let (norm, update) = self.optimizer.begin(&gradient, recipe, rate);
         let Some(update) = update else { return Ok(norm) };
         let mut at = 0;
         for (name, shape) in parameters(self.start.config()) {

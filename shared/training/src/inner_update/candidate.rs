@@ -22,6 +22,8 @@ pub(super) struct Candidate<'a> {
     pub(super) index: usize,
     sequences: &'a [TrainSequence],
     seed: u64,
+    /// Continues from no other adapter.
+    is_new: bool,
     parameters: Vec<f32>,
     optimizer: AdamW,
     order: Vec<usize>,
@@ -40,17 +42,16 @@ impl<'a> Candidate<'a> {
         recipe: &InnerRecipe,
         options: &TrainOptions<'_>,
     ) -> Result<Self> {
-        let start = match &job.start {
+        let parameters = match &job.start {
             Some(adapter) if !same_shape(adapter.spec(), &recipe.lora) => {
                 return Err(TrainError::Recipe {
                     field: "lora",
                     problem: "differs from the adapter to continue from",
                 });
             }
-            Some(adapter) => adapter.clone(),
-            None => Adapter::init(decoder.config(), &recipe.lora, job.seed)?,
+            Some(adapter) => adapter.flat()?,
+            None => Adapter::init_flat(decoder.config(), &recipe.lora, job.seed)?,
         };
-        let parameters = start.flat()?;
         // Stream 1: the order of minibatches is independent of the draw of A.
         let mut rng = ChaCha8Rng::seed_from_u64(job.seed);
         rng.set_stream(1);
@@ -58,6 +59,7 @@ impl<'a> Candidate<'a> {
             index,
             sequences: &job.sequences,
             seed: job.seed,
+            is_new: job.start.is_none(),
             optimizer: AdamW::new(parameters.len()),
             parameters,
             order: Vec::new(),
@@ -185,7 +187,7 @@ impl<'a> Candidate<'a> {
     /// One optimizer step, or why there is no sense in it.
     pub(super) fn learn(
         &mut self,
-        gradient: &mut [f32],
+        gradient: &[f32],
         loss: f64,
         recipe: &OptimRecipe,
         steps: u64,
@@ -235,15 +237,14 @@ impl<'a> Candidate<'a> {
         Ok(Trained { adapter: self.adapter(decoder, recipe)?, losses: self.losses })
     }
 
-    /// [`Candidate::finish`] with the parameters that another device trained.
-    pub(super) fn finish_with(
-        mut self,
-        parameters: Vec<f32>,
-        decoder: &Decoder,
-        recipe: &InnerRecipe,
-    ) -> Result<Trained> {
-        self.parameters = parameters;
-        self.finish(decoder, recipe)
+    /// The adapter that another device made of it.
+    pub(super) fn finish_with(self, adapter: Adapter) -> Trained {
+        Trained { adapter, losses: self.losses }
+    }
+
+    /// True before the first step of an adapter that nothing was learned by: its B is zero.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.is_new && self.losses.is_empty()
     }
 }
 

@@ -117,7 +117,7 @@ impl<'a, 'o> Group<'a, 'o> {
     /// One optimizer step of every candidate; those that diverge leave the group.
     fn learn(&mut self, losses: &[f64]) {
         let mut left = Vec::with_capacity(self.candidates.len());
-        let all = self.candidates.drain(..).zip(&mut self.gradients).zip(losses);
+        let all = self.candidates.drain(..).zip(&self.gradients).zip(losses);
         for ((mut candidate, gradient), &loss) in all {
             match candidate.learn(gradient, loss, &self.optimizer, self.recipe.steps) {
                 Ok(()) => left.push(candidate),

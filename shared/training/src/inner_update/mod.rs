@@ -75,7 +75,7 @@ pub fn inner_updates_with(
     recipe.check()?;
     jobs.iter().enumerate().try_for_each(|(index, job)| check(decoder, index, &job.sequences))?;
     let candidates = jobs
-        .iter()
+        .par_iter()
         .enumerate()
         .map(|(index, job)| Candidate::new(decoder, index, job, recipe, options))
         .collect::<Result<Vec<_>>>()?;

@@ -16,6 +16,7 @@ use crate::recipe::InnerRecipe;
 use crate::sequence::TrainSequence;
 use crate::watchdog::Diverged;
 use candle_core::Tensor;
+use rayon::prelude::*;
 use seal_model::Decoder;
 use seal_model::device::free_bytes;
 use seal_model::fit::{Engine, Work, estimate};
@@ -92,9 +93,10 @@ impl<'a, 'o> Group<'a, 'o> {
         options: &'o TrainOptions<'o>,
         candidates: Vec<Candidate<'a>>,
     ) -> Result<Self> {
+        let fresh = candidates.iter().all(Candidate::is_fresh);
         let upload = |of: for<'c> fn(&'c Candidate<'a>) -> &'c [f32]| {
             let flats: Vec<&[f32]> = candidates.iter().map(of).collect();
-            Stack::upload(decoder.config(), &recipe.lora, &flats, decoder.device())
+            Stack::upload(decoder.config(), &recipe.lora, &flats, fresh, decoder.device())
         };
         let step = candidates.first().map_or(0, Candidate::steps_done);
         let parameters = upload(|candidate| candidate.state().0)?;
@@ -163,7 +165,7 @@ impl<'a, 'o> Group<'a, 'o> {
                 Some(sum) => (sum + more)?,
                 None => more,
             });
-            let found = self.parameters.gradient(&found, batch.tiles())?;
+            let found = self.parameters.gradient(found, batch.tiles())?;
             gradient = match gradient.is_empty() {
                 true => found,
                 false => {
@@ -263,11 +265,13 @@ impl<'a, 'o> Group<'a, 'o> {
         let given_up = self.given_up.into_iter().map(|one| (one.candidate, Err(one)));
         let mut all: Vec<(usize, Outcome)> = given_up.collect();
         if !self.candidates.is_empty() {
-            let parameters = self.parameters.download()?;
-            for (candidate, flat) in self.candidates.into_iter().zip(parameters) {
-                let index = candidate.index;
-                all.push((index, Ok(candidate.finish_with(flat, self.decoder, self.recipe)?)));
-            }
+            let (config, lora) = (self.decoder.config(), &self.recipe.lora);
+            let parameters = &self.parameters;
+            let finished = self.candidates.into_par_iter().enumerate().map(|(place, one)| {
+                let adapter = parameters.adapter(config, lora, place)?;
+                Ok((one.index, Ok(one.finish_with(adapter))))
+            });
+            all.extend(finished.collect::<Result<Vec<_>>>()?);
         }
         all.sort_by_key(|(index, _)| *index);
         Ok(all.into_iter().map(|(_, outcome)| outcome).collect())
