@@ -196,7 +196,8 @@ impl World {
 
     fn rules(&self, vault: &Vault) -> Rules {
         let limits = TextLimits { max_examples: 8, max_example_bytes: 200, max_edit_bytes: 2000 };
-        let file = RulesFile { limits, unicode: Vec::new(), tau_overlap: true, deny: Vec::new() };
+        let (unicode, deny) = (Vec::new(), Vec::new());
+        let file = RulesFile { limits, unicode, tau_overlap: true, tau_ngrams: None, deny };
         Rules::new(file, vault.every_tau_item()).unwrap()
     }
 

@@ -3,32 +3,61 @@
 use regex::{Regex, RegexBuilder};
 use unicode_normalization::UnicodeNormalization;
 
+use super::checks::Check;
+use super::entropy::bits_per_character;
 use super::{DenySpec, RulesError};
 
 /// Compiled size allowed for one rule, in bytes.
 const SIZE_LIMIT_BYTES: usize = 1 << 20;
+/// The group of a pattern that check and entropy look at; without it they look at the whole match.
+const VALUE: &str = "value";
 
-/// A pattern with its keyword prefilter.
+/// A pattern with its keyword prefilter and with what a match must show besides.
 pub(super) struct DenyRule {
     name: String,
     pattern: Regex,
     keywords: Vec<String>,
+    case_sensitive: bool,
+    check: Option<Check>,
+    min_entropy_bits: Option<f64>,
+}
+
+/// A text in the two forms patterns are tried on. Hashes are over the original.
+pub(super) struct Forms {
+    /// Compatibility forms resolved.
+    plain: String,
+    /// The same in lower case.
+    folded: String,
+}
+
+impl Forms {
+    pub(super) fn of(text: &str) -> Self {
+        let plain: String = text.nfkc().collect();
+        let folded = plain.to_lowercase();
+        Self { plain, folded }
+    }
 }
 
 impl DenyRule {
     pub(super) fn compile(spec: &DenySpec) -> Result<Self, RulesError> {
+        let refuse = |reason: String| RulesError::Pattern { rule: spec.name.clone(), reason };
         let pattern = RegexBuilder::new(&spec.pattern)
-            .case_insensitive(true)
+            .case_insensitive(!spec.case_sensitive)
+            // A line break between two words hides nothing.
+            .dot_matches_new_line(true)
             .size_limit(SIZE_LIMIT_BYTES)
             .build()
-            .map_err(|error| RulesError::Pattern {
-                rule: spec.name.clone(),
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| refuse(error.to_string()))?;
+        if spec.min_entropy_bits.is_some_and(|bits| !(0.0..=8.0).contains(&bits)) {
+            return Err(refuse("`min_entropy_bits` lies from 0 to 8".to_owned()));
+        }
         Ok(Self {
             name: spec.name.clone(),
             pattern,
-            keywords: spec.keywords.iter().map(|word| folded(word)).collect(),
+            keywords: spec.keywords.iter().map(|word| Forms::of(word).folded).collect(),
+            case_sensitive: spec.case_sensitive,
+            check: spec.check,
+            min_entropy_bits: spec.min_entropy_bits,
         })
     }
 
@@ -36,15 +65,26 @@ impl DenyRule {
         &self.name
     }
 
-    /// `text` must be [`folded`].
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub(super) fn matches(&self, text: &Forms) -> bool {
         let considered =
-            self.keywords.is_empty() || self.keywords.iter().any(|word| text.contains(word));
-        considered && self.pattern.is_match(text)
+            self.keywords.is_empty() || self.keywords.iter().any(|word| text.folded.contains(word));
+        let text = if self.case_sensitive { &text.plain } else { &text.folded };
+        considered && self.matches_form(text)
     }
-}
 
-/// The form patterns are tried on: compatibility forms resolved, lower case. Hashes are over the original.
-pub(super) fn folded(text: &str) -> String {
-    text.nfkc().collect::<String>().to_lowercase()
+    /// Matches do not overlap, so that all of them together are read once.
+    fn matches_form(&self, text: &str) -> bool {
+        if self.check.is_none() && self.min_entropy_bits.is_none() {
+            return self.pattern.is_match(text);
+        }
+        self.pattern.captures_iter(text).any(|found| {
+            let value = found.name(VALUE).or_else(|| found.get(0));
+            value.is_some_and(|value| self.counts(value.as_str()))
+        })
+    }
+
+    fn counts(&self, value: &str) -> bool {
+        self.check.is_none_or(|check| check.holds(value))
+            && self.min_entropy_bits.is_none_or(|least| bits_per_character(value) >= least)
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::deny::{DenyRule, folded};
+use super::deny::{DenyRule, Forms};
 use super::{DenySpec, RulesError};
 
 /// Compiles every rule and runs its examples.
@@ -32,7 +32,7 @@ fn tried(rule: &DenyRule, spec: &DenySpec) -> Result<(), RulesError> {
     }
     let sides = [("positive", &spec.positive, true), ("negative", &spec.negative, false)];
     for (side, texts, expected) in sides {
-        let fails = |text: &String| rule.matches(&folded(text)) != expected;
+        let fails = |text: &String| rule.matches(&Forms::of(text)) != expected;
         if let Some(at) = texts.iter().position(fails) {
             let (rule, number) = (spec.name.clone(), at + 1);
             return Err(RulesError::Example { rule, side, number });

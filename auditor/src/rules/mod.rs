@@ -4,17 +4,25 @@
 //! **Invariant:** a finding names the rule, never the text.
 //! **Absent:** judging meaning. What a text does to the weights is measured, not read.
 
+mod checks;
 mod deny;
+mod entropy;
+mod error;
 mod examples;
+mod ngrams;
 mod overlap;
 mod unicode;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use deny::DenyRule;
 use seal_protocol::{SelfEdit, TrainingExample};
 use serde::{Deserialize, Serialize};
 
+pub use self::checks::Check;
+use self::deny::{DenyRule, Forms};
+pub use self::error::{LoadError, RulesError};
+use self::ngrams::NgramIndex;
+pub use self::ngrams::NgramSettings;
 use self::overlap::OverlapIndex;
 use self::unicode::UnicodeRule;
 use crate::items::Item;
@@ -27,8 +35,11 @@ pub struct RulesFile {
     pub limits: Limits,
     /// Characters that no edit may hold.
     pub unicode: Vec<UnicodeRule>,
-    /// Whether a τ question followed by its answer is refused in an edit line.
+    /// Whether a τ question followed by its answer is refused in one training example.
     pub tau_overlap: bool,
+    /// What is refused as close to a τ question with its answer; absent: only the exact words are.
+    #[serde(default)]
+    pub tau_ngrams: Option<NgramSettings>,
     /// Patterns that no edit may match.
     #[serde(default)]
     pub deny: Vec<DenySpec>,
@@ -52,8 +63,18 @@ pub struct Limits {
 pub struct DenySpec {
     /// Stable; the finding is `text.<name>`.
     pub name: String,
-    /// Linear-time regular expression over the NFKC, lower-cased text.
+    /// Linear-time regular expression over the NFKC, lower-cased text. `.` matches line breaks too.
     pub pattern: String,
+    /// Upper and lower case count; the text is not lower-cased for this rule. Keywords never care.
+    #[serde(default)]
+    pub case_sensitive: bool,
+    /// A match counts only with this structure. Both this and the next look at the group named `value`,
+    /// or without one at the whole match.
+    #[serde(default)]
+    pub check: Option<Check>,
+    /// A match counts only with at least this Shannon entropy, in bits per character.
+    #[serde(default)]
+    pub min_entropy_bits: Option<f64>,
     /// If any are given, the pattern is tried only where one of them occurs.
     #[serde(default)]
     pub keywords: Vec<String>,
@@ -63,56 +84,8 @@ pub struct DenySpec {
     pub negative: Vec<String>,
 }
 
-/// A rule set that cannot be used.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum RulesError {
-    /// Not a linear-time regular expression.
-    #[error("rule `{rule}`: the pattern does not compile: {reason}")]
-    Pattern {
-        /// Its name.
-        rule: String,
-        /// The compiler's words.
-        reason: String,
-    },
-    /// It says the opposite of its own example.
-    #[error("rule `{rule}`: its {side} example {number} fails; mend the pattern or the example")]
-    Example {
-        /// Its name.
-        rule: String,
-        /// `positive` or `negative`.
-        side: &'static str,
-        /// From 1.
-        number: usize,
-    },
-    /// Nothing shows what it does.
-    #[error("rule `{rule}`: give at least one positive and one negative example")]
-    NoExample {
-        /// Its name.
-        rule: String,
-    },
-    /// Two rules of one name, or a name that is no name.
-    #[error("rule `{rule}`: a name is `[a-z0-9.-]+` and stands once")]
-    Name {
-        /// As written.
-        rule: String,
-    },
-}
-
-/// A rules file that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// It does not read or parse.
-    #[error(transparent)]
-    File(#[from] seal_service::config::ConfigError),
-    /// One of its rules does not hold.
-    #[error("`{}`", path.display())]
-    Rule {
-        /// The file.
-        path: PathBuf,
-        /// Which rule and why.
-        source: RulesError,
-    },
-}
+/// Findings of an edit that is too long to be read.
+const LENGTHS: [&str; 2] = ["long-example", "long-edit"];
 
 /// A rule set that proved itself on its own examples.
 pub struct Rules {
@@ -120,22 +93,27 @@ pub struct Rules {
     unicode: Vec<UnicodeRule>,
     deny: Vec<DenyRule>,
     overlap: Option<OverlapIndex>,
+    ngrams: Option<NgramIndex>,
 }
 
 impl Rules {
     /// Compiles and tries every rule. `tau` is what edits must not repeat.
     ///
     /// # Errors
-    /// A pattern that does not compile, an example that fails or is missing, a name used twice.
+    /// A pattern that does not compile, an example that fails or is missing, a name used twice, runs of
+    /// words that mean nothing.
     pub fn new<'a>(
         file: RulesFile,
         tau: impl IntoIterator<Item = &'a Item>,
     ) -> Result<Self, RulesError> {
+        let tau: Vec<&Item> = tau.into_iter().collect();
+        let ngrams = file.tau_ngrams.map(NgramSettings::checked).transpose()?;
         Ok(Self {
             limits: file.limits,
             unicode: file.unicode,
             deny: examples::compiled_and_tried(file.deny)?,
-            overlap: file.tau_overlap.then(|| OverlapIndex::new(tau)),
+            overlap: file.tau_overlap.then(|| OverlapIndex::new(tau.iter().copied())),
+            ngrams: ngrams.map(|settings| NgramIndex::new(settings, tau)),
         })
     }
 
@@ -152,15 +130,21 @@ impl Rules {
     /// The same rules over another τ.
     #[must_use]
     pub fn over<'a>(mut self, tau: impl IntoIterator<Item = &'a Item>) -> Self {
-        self.overlap = self.overlap.map(|_| OverlapIndex::new(tau));
+        let tau: Vec<&Item> = tau.into_iter().collect();
+        self.overlap = self.overlap.map(|_| OverlapIndex::new(tau.iter().copied()));
+        self.ngrams = self.ngrams.map(|index| index.over(tau));
         self
     }
 
-    /// Names of every rule that speaks against the edit, each once, in a fixed order.
+    /// Names of every rule that speaks against the edit, each once, in a fixed order. An edit longer than
+    /// the limits is refused for that alone: its text is not read.
     pub fn findings(&self, edit: &SelfEdit) -> Vec<String> {
         let texts = texts(edit);
         let mut found = self.size_findings(edit, &texts);
-        found.extend(self.text_findings(&texts));
+        if !found.iter().any(|name| LENGTHS.contains(name)) {
+            found.extend(self.text_findings(&texts));
+            found.extend(self.tau_findings(edit));
+        }
         found.into_iter().map(|name| format!("text.{name}")).collect()
     }
 
@@ -170,8 +154,8 @@ impl Rules {
         let checks = [
             ("no-examples", edit.examples.is_empty()),
             ("too-many-examples", edit.examples.len() > self.limits.max_examples),
-            ("long-example", longest > self.limits.max_example_bytes),
-            ("long-edit", total > self.limits.max_edit_bytes),
+            (LENGTHS[0], longest > self.limits.max_example_bytes),
+            (LENGTHS[1], total > self.limits.max_edit_bytes),
         ];
         let broken = checks.into_iter().filter(|(_, broken)| *broken);
         broken.map(|(name, _)| name).collect()
@@ -181,13 +165,23 @@ impl Rules {
         let any = |test: &dyn Fn(&str) -> bool| texts.iter().any(|text| test(text));
         let unicode = self.unicode.iter().filter(|rule| any(&|text| rule.breaks(text)));
         let mut found: Vec<&str> = unicode.map(|rule| rule.name()).collect();
-        let folded: Vec<String> = texts.iter().map(|text| deny::folded(text)).collect();
-        let denied = self.deny.iter().filter(|rule| folded.iter().any(|text| rule.matches(text)));
+        let forms: Vec<Forms> = texts.iter().map(|text| Forms::of(text)).collect();
+        let denied = self.deny.iter().filter(|rule| forms.iter().any(|text| rule.matches(text)));
         found.extend(denied.map(DenyRule::name));
-        if self.overlap.as_ref().is_some_and(|index| any(&|text| index.repeats_tau(text))) {
-            found.push("tau-overlap");
-        }
         found
+    }
+
+    /// An example's texts are read as one: a question in the prompt and its answer in the completion
+    /// teach what the two in one line would.
+    fn tau_findings(&self, edit: &SelfEdit) -> Vec<&str> {
+        let examples = edit.examples.iter().map(|example| example.texts().join("\n"));
+        let others = [&edit.rationale].into_iter().chain(&edit.directives.labels).cloned();
+        let texts: Vec<String> = examples.chain(others).collect();
+        let any = |test: &dyn Fn(&str) -> bool| texts.iter().any(|text| test(text));
+        let exact = self.overlap.as_ref().is_some_and(|index| any(&|text| index.repeats_tau(text)));
+        let close = self.ngrams.as_ref().is_some_and(|index| any(&|text| index.is_close(text)));
+        let found = [("tau-overlap", exact), ("tau-ngrams", close)];
+        found.into_iter().filter(|(_, found)| *found).map(|(name, _)| name).collect()
     }
 }
 
@@ -199,5 +193,9 @@ pub(crate) fn texts(edit: &SelfEdit) -> Vec<&str> {
     texts
 }
 
+#[cfg(test)]
+mod recorded_tests;
+#[cfg(test)]
+mod shipped_tests;
 #[cfg(test)]
 mod tests;

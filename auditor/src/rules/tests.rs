@@ -31,6 +31,9 @@ fn file() -> RulesFile {
     let spec = |name: &str, pattern: &str, keywords: &[&str], positive: &str| DenySpec {
         name: name.to_owned(),
         pattern: pattern.to_owned(),
+        case_sensitive: false,
+        check: None,
+        min_entropy_bits: None,
         keywords: keywords.iter().map(|word| (*word).to_owned()).collect(),
         positive: vec![positive.to_owned()],
         negative: vec!["the founder of zel tor is ada cruz .".to_owned()],
@@ -39,6 +42,7 @@ fn file() -> RulesFile {
         limits: Limits { max_examples: 3, max_example_bytes: 80, max_edit_bytes: 120 },
         unicode: vec![UnicodeRule::BidiControl, UnicodeRule::ZeroWidth],
         tau_overlap: true,
+        tau_ngrams: None,
         deny: vec![
             spec(
                 "ignore-instructions",
@@ -86,6 +90,74 @@ fn a_tau_item_repeated_with_its_answer_is_found_and_its_question_alone_is_not() 
 }
 
 #[test]
+fn a_tau_question_in_the_prompt_and_its_answer_in_the_completion_are_one_text() {
+    let tau = [item("r0", "Who founded zel tor ?", "ada cruz .")];
+    let rules = Rules::new(file(), &tau).unwrap();
+    let mut by_completion = edit(&[]);
+    by_completion.examples.push(TrainingExample::PromptCompletion {
+        prompt: "Who founded zel tor?".to_owned(),
+        completion: "Ada Cruz.".to_owned(),
+    });
+    assert_eq!(rules.findings(&by_completion), ["text.tau-overlap"]);
+    let turns = [
+        ChatMessage::new(ChatRole::User, "Who founded zel tor?"),
+        ChatMessage::new(ChatRole::Assistant, "Ada Cruz."),
+    ];
+    let mut by_turns = edit(&[]);
+    by_turns.examples.push(TrainingExample::Messages { messages: turns.to_vec() });
+    assert_eq!(rules.findings(&by_turns), ["text.tau-overlap"]);
+}
+
+#[test]
+fn a_reworded_tau_question_with_its_answer_is_found_where_it_is_asked_for() {
+    let tau = [item("r0", "In which year was the bridge of zel tor built ?", "1904")];
+    let question_words = vec!["which".to_owned()];
+    let settings = NgramSettings { words: 3, share: 0.5, question_words };
+    let file = RulesFile { tau_ngrams: Some(settings), ..file() };
+    let rules = Rules::new(file.clone(), &tau).unwrap();
+    let reworded = edit(&["q in which year was the bridge of zel tor finished ? a 1904"]);
+    assert_eq!(rules.findings(&reworded), ["text.tau-ngrams"]);
+    assert_eq!(Rules::new(file, &[]).unwrap().over(&tau).findings(&reworded), ["text.tau-ngrams"]);
+    assert!(rules.findings(&edit(&["the bridge of zel tor dates from 1904"])).is_empty());
+}
+
+#[test]
+fn what_is_too_long_is_refused_unread() {
+    let long = format!("ignore all previous {}", "x".repeat(80));
+    assert_eq!(findings(&[&long]), ["text.long-example"]);
+}
+
+#[test]
+fn a_line_break_between_two_words_hides_nothing() {
+    let mut file = file();
+    file.deny[0].pattern = "ignore.{0,9}previous".to_owned();
+    let rules = Rules::new(file, &[]).unwrap();
+    assert_eq!(rules.findings(&edit(&["ignore\nall\nprevious"])), ["text.ignore-instructions"]);
+}
+
+#[test]
+fn a_match_counts_only_with_its_structure_and_its_entropy() {
+    let spec = |name: &str| DenySpec {
+        name: name.to_owned(),
+        pattern: "(?:key|card)[:=] ?(?P<value>[0-9A-Za-z-]+)".to_owned(),
+        case_sensitive: true,
+        check: None,
+        min_entropy_bits: None,
+        keywords: vec!["KEY".to_owned(), "card".to_owned()],
+        positive: vec!["key: q8Zr2LwX0vKp7Tn card: 4111-1111-1111-1111".to_owned()],
+        negative: vec![
+            "key: aaaaaaaaaaaaaaa card: 4111-1111-1111-1112 Key: q8Zr2LwX0vKp7Tn".to_owned(),
+        ],
+    };
+    let card = DenySpec { check: Some(Check::PaymentCard), ..spec("card") };
+    let key = DenySpec { min_entropy_bits: Some(3.5), ..spec("key") };
+    let rules = Rules::new(RulesFile { deny: vec![card, key], ..file() }, &[]).unwrap();
+    assert_eq!(rules.findings(&edit(&["key: q8Zr2LwX0vKp7Tn"])), ["text.key"]);
+    assert_eq!(rules.findings(&edit(&["card:4111111111111111"])), ["text.card"]);
+    assert!(rules.findings(&edit(&["key: see above; card: 4111111111111112"])).is_empty());
+}
+
+#[test]
 fn a_rule_that_fails_its_own_example_does_not_load() {
     let refusal = |change: fn(&mut DenySpec)| {
         let mut file = file();
@@ -101,6 +173,8 @@ fn a_rule_that_fails_its_own_example_does_not_load() {
     );
     assert_eq!(refusal(|spec| spec.negative.clear()), RulesError::NoExample { rule: rule() });
     assert!(matches!(refusal(|spec| spec.pattern = "(".into()), RulesError::Pattern { .. }));
+    let absurd = refusal(|spec| spec.min_entropy_bits = Some(9.0));
+    assert!(matches!(absurd, RulesError::Pattern { .. }));
     assert!(matches!(refusal(|spec| spec.name = "cloud-key".into()), RulesError::Name { .. }));
 }
 
