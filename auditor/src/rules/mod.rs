@@ -5,6 +5,7 @@
 //! **Absent:** judging meaning. What a text does to the weights is measured, not read.
 
 mod checks;
+mod context;
 mod deny;
 mod entropy;
 mod error;
@@ -172,9 +173,10 @@ impl Rules {
     }
 
     /// An example's texts are read as one: a question in the prompt and its answer in the completion
-    /// teach what the two in one line would.
+    /// teach what the two in one line would. The context itself is no leak.
     fn tau_findings(&self, edit: &SelfEdit) -> Vec<&str> {
-        let examples = edit.examples.iter().map(|example| example.texts().join("\n"));
+        let beside = |text: String| context::beside(&text, &edit.context_digest).to_owned();
+        let examples = edit.examples.iter().map(|example| beside(example.texts().join("\n")));
         let others = [&edit.rationale].into_iter().chain(&edit.directives.labels).cloned();
         let texts: Vec<String> = examples.chain(others).collect();
         let any = |test: &dyn Fn(&str) -> bool| texts.iter().any(|text| test(text));

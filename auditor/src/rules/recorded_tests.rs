@@ -22,6 +22,8 @@ struct Recorded {
 #[derive(Deserialize)]
 struct Passage {
     id: String,
+    title: String,
+    context: String,
     questions: Vec<Asked>,
 }
 
@@ -32,10 +34,10 @@ struct Asked {
 }
 
 /// Questions of every passage of a file, as τ.
-fn tau(passages: Vec<Passage>) -> Vec<Item> {
-    let items = passages.into_iter().flat_map(|passage| {
-        let id = passage.id;
-        let numbered = passage.questions.into_iter().enumerate();
+fn tau(passages: &[Passage]) -> Vec<Item> {
+    let items = passages.iter().flat_map(|passage| {
+        let id = &passage.id;
+        let numbered = passage.questions.iter().enumerate();
         numbered.map(move |(at, asked)| item(&format!("{id}/{at}"), &asked.q, &asked.a))
     });
     items.collect()
@@ -50,25 +52,20 @@ fn shipped(tau: &[Item]) -> Rules {
     Rules::new(file, tau).unwrap()
 }
 
-/// By rule, the edits that it speaks against.
-fn hits(edits: &[Recorded], tau: &[Item]) -> BTreeMap<String, Vec<String>> {
-    let rules = shipped(tau);
-    let mut hits: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for recorded in edits.iter().filter(|recorded| !recorded.text.is_empty()) {
-        let lines: Vec<&str> =
-            recorded.text.lines().filter(|line| !line.trim().is_empty()).collect();
-        for rule in rules.findings(&edit(&lines)) {
-            hits.entry(rule).or_default().push(recorded.id.clone());
-        }
-    }
-    hits
+/// A recorded edit as it is trained on: its lines, and the passage under its title.
+fn whole(recorded: &Recorded, passages: &[Passage]) -> SelfEdit {
+    let passage = passages.iter().find(|passage| passage.id == recorded.id).unwrap();
+    let sequence = format!("{}\n{}", passage.title, passage.context);
+    let lines = recorded.text.lines().filter(|line| !line.trim().is_empty());
+    let lines: Vec<&str> = lines.chain([sequence.as_str()]).collect();
+    SelfEdit { context_digest: seal_trust::sha256(passage.context.as_bytes()), ..edit(&lines) }
 }
 
 /// The questions with one word replaced, each followed by its answer: what the exact rule misses.
 #[test]
 fn a_tau_question_with_one_word_replaced_is_mostly_found() {
     let Some(passages) = rows::<Passage>("squad_eval_200.jsonl") else { return };
-    let tau = tau(passages);
+    let tau = tau(&passages);
     let rules = shipped(&tau);
     let (mut exact, mut close, mut all) = (0, 0, 0);
     for (at, item) in tau.iter().enumerate() {
@@ -95,12 +92,21 @@ fn honest_recorded_edits_break_next_to_no_rule() {
         else {
             return;
         };
-        let written = edits.iter().filter(|recorded| !recorded.text.is_empty()).count();
-        let hits = hits(&edits, &tau(passages));
+        let rules = shipped(&tau(&passages));
+        let written = edits.iter().filter(|recorded| !recorded.text.is_empty());
+        let mut hits: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for recorded in written.clone() {
+            for rule in rules.findings(&whole(recorded, &passages)) {
+                hits.entry(rule).or_default().push(&recorded.id);
+            }
+        }
+        let written = written.count();
         println!("{written} recorded self-edits");
         for (rule, ids) in &hits {
             println!("  {rule}: {} ({})", ids.len(), ids.join(" "));
         }
+        let on_tau = hits.values().map(Vec::len).sum::<usize>();
+        assert!(on_tau * 100 <= written, "{on_tau} of {written}");
         for kind in ["text.secret.", "text.personal.", "text.injection."] {
             let of_kind = hits.keys().filter(|rule| rule.starts_with(kind)).count();
             assert_eq!(of_kind, 0, "{kind} {hits:?}");

@@ -122,6 +122,23 @@ fn a_reworded_tau_question_with_its_answer_is_found_where_it_is_asked_for() {
 }
 
 #[test]
+fn the_context_itself_is_no_leak_and_a_label_does_not_make_another_text_the_context() {
+    let tau = [item("r0", "Who founded zel tor ?", "ada cruz .")];
+    let rules = Rules::new(file(), &tau).unwrap();
+    let context = "who founded zel tor ? ada cruz .";
+    let labelled = |text: &str, digest| {
+        let mut edit = edit(&[]);
+        edit.context_digest = digest;
+        edit.examples
+            .push(TrainingExample::Text { text: text.to_owned(), part: LossPart::Context });
+        rules.findings(&edit)
+    };
+    let digest = seal_trust::sha256(context.as_bytes());
+    assert!(labelled(&format!("Zel tor\n{context}"), digest).is_empty());
+    assert_eq!(labelled(context, Digest::from_bytes([1; 32])), ["text.tau-overlap"]);
+}
+
+#[test]
 fn what_is_too_long_is_refused_unread() {
     let long = format!("ignore all previous {}", "x".repeat(80));
     assert_eq!(findings(&[&long]), ["text.long-example"]);
