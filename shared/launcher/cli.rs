@@ -78,7 +78,8 @@ pub(crate) enum Command {
     Model(Model),
     /// How fast this machine trains and asks candidates; with --peer, beside PyTorch and PEFT.
     Bench(Bench),
-    /// Split text with questions into contexts for the teacher and tau for the auditor.
+    /// Split text with questions into contexts for the teacher and tau for the auditor; take over suites
+    /// from other tools.
     #[command(subcommand)]
     Import(Import),
     /// Compare the selection rule, the sequence builder or the graders with recorded data.
@@ -354,6 +355,52 @@ pub(crate) enum Import {
         #[command(flatten)]
         into: Destination,
     },
+    /// Tasks of lm-evaluation-harness, as a suite of the auditor.
+    LmEval {
+        /// One YAML file of a task or several. Nothing in them is run.
+        #[arg(required = true)]
+        tasks: Vec<PathBuf>,
+        /// The rows of a task whose data lie on a hub: JSON, JSON Lines, CSV or TSV. Nothing is fetched.
+        #[arg(long, value_name = "FILE")]
+        data: Option<PathBuf>,
+        #[command(flatten)]
+        into: SuiteDestination,
+    },
+    /// Configs of promptfoo, as a suite of the auditor.
+    Promptfoo {
+        /// One config or several. Nothing in them is run.
+        #[arg(required = true)]
+        configs: Vec<PathBuf>,
+        #[command(flatten)]
+        into: SuiteDestination,
+    },
+    /// Datasets of inspect_ai, as a suite of the auditor.
+    Inspect {
+        /// JSON, JSON Lines, CSV or TSV; one file or several.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        fields: crate::import::suites::Fields,
+        #[command(flatten)]
+        into: SuiteDestination,
+    },
+}
+
+/// Where a suite goes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SuiteDestination {
+    /// A run folder, or a new one; the suite goes into `auditor/suites`.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) into: PathBuf,
+    /// Its name; default: the first file's.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Replace an earlier import of that name.
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Every question must be refused, and its gold answer is the refusal: a suite for `[vault] refusals`.
+    #[arg(long)]
+    pub(crate) protected: bool,
 }
 
 /// Where an import goes and how it is shared out.

@@ -33,6 +33,9 @@ pub(crate) fn import(global: &Global, import: &Import) -> Result<Option<Ended>, 
         Import::Squad { files, into } => (read_squad(files), into),
         Import::Jsonl { files, into } => (read_jsonl(files), into),
         Import::Folder { folder, questions, into } => (read_folder(folder, questions), into),
+        Import::LmEval { .. } | Import::Promptfoo { .. } | Import::Inspect { .. } => {
+            return super::import_suite::import(global, import);
+        }
     };
     let source = source.or_end(Ended::BadConfig)?;
     let shares = shares(into, source.passages.len())?;
@@ -95,7 +98,7 @@ fn report(global: &Global, parts: &Parts, files: Vec<PathBuf>) -> anyhow::Result
 }
 
 /// Why what was left out, with the first places of each reason.
-fn show(global: &Global, left_out: &[LeftOut]) {
+pub(super) fn show(global: &Global, left_out: &[LeftOut]) {
     if global.json || global.quiet {
         return;
     }

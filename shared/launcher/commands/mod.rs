@@ -11,6 +11,7 @@ mod examine;
 mod experiment;
 mod fetch;
 mod import;
+mod import_suite;
 mod ledger;
 mod miniature;
 mod run;

@@ -10,6 +10,7 @@ mod jsonl;
 mod part;
 mod quotes;
 mod squad;
+pub(crate) mod suites;
 mod write;
 
 use std::path::PathBuf;

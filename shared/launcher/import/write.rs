@@ -81,7 +81,7 @@ pub(crate) fn write(
     Ok(files.into_iter().map(|(name, _)| folder.join(name)).collect())
 }
 
-fn json_lines<T: Serialize>(rows: &[T]) -> Result<Vec<u8>> {
+pub(super) fn json_lines<T: Serialize>(rows: &[T]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for row in rows {
         serde_json::to_writer(&mut bytes, row)?;
@@ -91,7 +91,7 @@ fn json_lines<T: Serialize>(rows: &[T]) -> Result<Vec<u8>> {
 }
 
 /// Whole or not at all, readable by the owner alone, in a folder of the owner.
-fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(super) fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
     let partial = path.with_extension("partial");
