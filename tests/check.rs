@@ -197,3 +197,34 @@ fn left_out_passages(report: &Value) -> u64 {
     let places = report["left_out"].as_array().unwrap().iter();
     places.filter(|left| !left["place"].as_str().unwrap().starts_with("question")).count() as u64
 }
+
+#[test]
+fn text_rules_are_tried_on_texts_before_they_refuse_anything() {
+    let folder = Folder::new();
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/paper/rules.toml");
+    let rules = rules.to_str().unwrap();
+    let texts = [
+        json!({"id": "plain", "text": "The Shah fled.\nHe died on an island."}),
+        json!({"id": "card", "text": "Fine.\nPay with 4111 1111 1111 1111."}),
+        json!({"text": "In which year did the Shah flee at last? 1220."}),
+    ];
+    let file = folder.file("texts.jsonl", &texts);
+    let item = json!({"id": "a", "question": "In which year did the Shah flee?", "answer": "1220", "kind": "forward"});
+    let tau = json!({"context_digest": "0".repeat(64), "context_id": "c", "reward": [item], "confirmation": [], "protected": []});
+    let tau = folder.file("tau.jsonl", &[tau]);
+    let output = seal(&["check", "rules", &file, "--rules", rules, "--tau", &tau, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let report = report(&output);
+    assert_eq!((&report["texts"], &report["passed"]), (&json!(3), &json!(1)));
+    assert_eq!(report["findings"]["text.personal.payment-card"], json!(["card"]));
+    assert_eq!(report["findings"]["text.tau-ngrams"], json!(["line 3"]));
+    let shown = seal(&["check", "rules", &file, "--rules", rules]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.contains("text.personal.payment-card: card") && !shown.contains("4111"),
+        "{shown}"
+    );
+    let broken = folder.file("broken.jsonl", &[json!({"id": "x"})]);
+    let refused = seal(&["check", "rules", &broken, "--rules", rules]);
+    assert_eq!(refused.status.code(), Some(BAD_DATA), "{}", said(&refused));
+}

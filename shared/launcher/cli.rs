@@ -82,7 +82,7 @@ pub(crate) enum Command {
     /// from other tools.
     #[command(subcommand)]
     Import(Import),
-    /// Compare the selection rule, the sequence builder or the graders with recorded data.
+    /// Compare the selection rule, the sequence builder, the graders or the text rules with recorded data.
     #[command(subcommand)]
     Check(Check),
     /// Several seeds in a row with all controls, for figures that hold.
@@ -446,6 +446,17 @@ pub(crate) enum Check {
     Sequences {
         /// JSON Lines of cases: `title`, `context`, `completion`, `split_newlines`, `sequences`.
         file: PathBuf,
+    },
+    /// How often each text rule speaks on texts of your own, before it refuses anything.
+    Rules {
+        /// JSON Lines of self-edits: `text`, one training sequence per line of it; perhaps `id`.
+        file: PathBuf,
+        /// The rules; each is tried on its own examples first.
+        #[arg(long, value_name = "FILE")]
+        rules: PathBuf,
+        /// The auditor's tau, for the rules about it. Who may not read it leaves it out.
+        #[arg(long, value_name = "FILE")]
+        tau: Option<PathBuf>,
     },
     /// Every grader beside the verdicts of a recorded judge.
     Graders {

@@ -2,6 +2,7 @@
 
 mod graders;
 mod rows;
+mod rules;
 mod selection;
 mod sequences;
 mod thresholds;
@@ -23,6 +24,9 @@ pub(crate) async fn check(global: &Global, check: &Check) -> Result<Option<Ended
             selection::check(global, file, selections.as_deref()).await
         }
         Check::Sequences { file } => sequences::check(global, file).await,
+        Check::Rules { file, rules, tau } => {
+            rules::check(global, file, rules, tau.as_deref()).await
+        }
         Check::Graders { file, passages } => {
             graders::check(global, file, passages.as_deref()).await
         }
