@@ -8,12 +8,13 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates that each of our crates may use in its product (not in its tests).
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("seal-protocol", &[]),
     ("seal-trust", &["seal-protocol"]),
     ("seal-model", &[]),
     ("seal-hub", &[]),
     ("seal-training", &["seal-model"]),
+    ("seal-recipe", &["seal-protocol", "seal-trust", "seal-model", "seal-training"]),
     ("seal-service", &["seal-protocol"]),
     ("seal-witness", &["seal-protocol", "seal-trust", "seal-service"]),
     ("seal-conductor", &["seal-protocol", "seal-trust", "seal-service"]),
@@ -39,6 +40,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "seal-service",
             "seal-model",
             "seal-training",
+            "seal-recipe",
         ],
     ),
     (

@@ -5,15 +5,12 @@ use std::path::{Path, PathBuf};
 use seal_model::DeviceChoice;
 use seal_model::chat::ChatSettings;
 use seal_protocol::Digest;
+use seal_recipe::{ConsolidationConfig, DirectiveLimits, UpdateRecipe};
 use seal_service::config::ConfigError;
 use seal_service::confine::Profile;
 use seal_service::endpoint::Endpoint;
 use seal_witness::LedgerConfig;
 use serde::Deserialize;
-
-use crate::consolidation_config::ConsolidationConfig;
-use crate::directives::DirectiveLimits;
-use crate::recipe::UpdateRecipe;
 
 /// All settings of the student.
 #[derive(Clone, Debug, Deserialize)]

@@ -7,18 +7,15 @@
 use std::collections::BTreeSet;
 
 use seal_protocol::{
-    AuditPurpose, AuditRequest, ConsolidateRequest, Digest, Envelope, InnerUpdated, SelfEdit,
-    Verdict, VerdictKind,
+    AuditPurpose, AuditRequest, ConsolidateRequest, Digest, Envelope, InnerUpdated, Verdict,
+    VerdictKind,
 };
-use seal_training::{TrainError, TrainSequence};
+use seal_training::TrainError;
 use seal_trust::{Expectation, Verified, check_verdicts, digest_of};
 
-use crate::consolidation_config::Size;
 use crate::error::StudentError;
 use crate::groups::{CheckedEdit, distinct};
-use crate::replay;
-use crate::seeds::{group_seed, nonce, replay_seed};
-use crate::sequences::LINES;
+use crate::seeds::{group_seed, nonce};
 use crate::student::{Report, Student};
 use crate::training::Task;
 
@@ -118,41 +115,9 @@ impl Student {
             edits.iter().map(|edit| edit.edit.context_digest).collect();
         let contexts: Vec<Digest> = contexts.into_iter().collect();
         let seed = group_seed(request.seed, &request.stage, &contexts);
-        let lines = replay::draw(&self.consolidation_replay, replay_seed(seed));
-        let replay = self.replay_sequences(&lines)?;
-        let learned = self.all_sequences(edits)?;
-        let recipe = self.config.consolidation.recipe(Size {
-            edits: edits.len(),
-            edit_lines: learned.iter().filter(|sequence| sequence.part == LINES).count(),
-            replay_lines: replay.len(),
-        });
-        let sequences = recipe.mix(learned, &replay);
-        Ok(Task {
-            contexts,
-            edits: edits.iter().map(|edit| edit.digest).collect(),
-            recipe_digest: recipe.digest(&self.consolidation_replay, self.config.chat.as_ref())?,
-            recipe,
-            seed,
-            sequences,
-        })
-    }
-
-    /// Every edit's sequences as one edit, so that what several of them say is trained once.
-    fn all_sequences(&self, edits: &[CheckedEdit]) -> Result<Vec<TrainSequence>, StudentError> {
-        let Some(first) = edits.first() else {
-            return Err(StudentError::Empty("accepted edit"));
-        };
-        for edit in edits {
-            self.sequencer().edit(&edit.edit).map_err(|refusal| StudentError::RefusedEdit {
-                edit: edit.digest,
-                reason: refusal.to_string(),
-            })?;
-        }
-        let examples = edits.iter().flat_map(|edit| edit.edit.examples.clone()).collect();
-        let merged = SelfEdit { examples, ..first.edit.clone() };
-        self.sequencer().edit(&merged).map_err(|refusal| StudentError::RefusedEdit {
-            edit: first.digest,
-            reason: refusal.to_string(),
-        })
+        let named: Vec<_> = edits.iter().map(|edit| (edit.digest, &edit.edit)).collect();
+        let planned = self.planner().consolidation(&named, seed)?;
+        let digests = edits.iter().map(|edit| edit.digest).collect();
+        Ok(Task::new(contexts, digests, seed, planned))
     }
 }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use seal_model::chat::ChatError;
 use seal_model::{AdapterError, ModelError};
 use seal_protocol::{Digest, ErrorBody};
+use seal_recipe::{PlanError, ReplayError};
 use seal_service::store::StoreError;
 use seal_training::TrainError;
 use seal_trust::{CanonicalError, VerdictError, VerifyError};
 use seal_witness::{HeadsError, OwnKeyError, RootInForceError};
 
-use crate::replay::ReplayError;
 use crate::serving::ServingError;
 use crate::state::StateError;
 
@@ -104,6 +104,20 @@ pub enum StudentError {
     /// The config contradicts the files it names.
     #[error("{0}")]
     Config(String),
+}
+
+impl From<PlanError> for StudentError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::NoEdit => Self::Empty("accepted edit"),
+            PlanError::Edit { edit, source } => {
+                Self::RefusedEdit { edit, reason: source.to_string() }
+            }
+            PlanError::Canonical(error) => error.into(),
+            // A consolidation follows no directives, and replay lines come from the config.
+            PlanError::Directive(_) | PlanError::Replay { .. } => Self::Config(error.to_string()),
+        }
+    }
 }
 
 impl From<VerdictError> for StudentError {

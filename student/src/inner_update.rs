@@ -8,12 +8,10 @@ use seal_protocol::{
     AdapterFile, AuditRequest, Candidate, Digest, Envelope, InnerUpdateRequest, InnerUpdated,
     RefusedEdit, Subject,
 };
-use seal_training::TrainSequence;
 
 use crate::error::StudentError;
 use crate::groups::{CheckedEdit, Group, by_context};
-use crate::replay;
-use crate::seeds::{group_seed, nonce, replay_seed};
+use crate::seeds::{group_seed, nonce};
 use crate::student::{Report, Student};
 use crate::training::Task;
 
@@ -77,10 +75,9 @@ impl Student {
         refused: &mut Vec<RefusedEdit>,
     ) -> Result<Planned, StudentError> {
         let seed = group_seed(request.seed, &request.stage, &[group.context]);
-        let lines = self.replay_sequences(&replay::draw(&self.inner_replay, replay_seed(seed)))?;
         let mut tasks = Vec::new();
         for edit in &group.edits {
-            match self.task(edit, seed, &lines)? {
+            match self.task(edit, seed)? {
                 Ok(task) => tasks.push(task),
                 Err(reason) => refused.push(RefusedEdit { edit_digest: edit.digest, reason }),
             }
@@ -89,43 +86,14 @@ impl Student {
     }
 
     /// The task of one edit, or why the student will not train on it.
-    fn task(
-        &self,
-        edit: &CheckedEdit,
-        seed: u64,
-        replay: &[TrainSequence],
-    ) -> Result<Result<Task, String>, StudentError> {
-        let config = &self.config;
-        let recipe = match config.directives.resolve(&config.inner_update, &edit.edit.directives) {
-            Ok(recipe) => recipe,
-            Err(refusal) => return Ok(Err(refusal.to_string())),
-        };
-        let sequences = match self.sequencer().edit(&edit.edit) {
-            Ok(sequences) => recipe.mix(sequences, replay),
-            Err(refusal) => return Ok(Err(refusal.to_string())),
-        };
-        let recipe = recipe.sized(sequences.len());
-        Ok(Ok(Task {
-            contexts: vec![edit.edit.context_digest],
-            edits: vec![edit.digest],
-            recipe_digest: recipe.digest(&self.inner_replay, self.config.chat.as_ref())?,
-            recipe,
-            seed,
-            sequences,
-        }))
-    }
-
-    /// Replay lines as sequences. The lines come from the config, so a bad one is its fault.
-    pub(crate) fn replay_sequences(
-        &self,
-        lines: &[&str],
-    ) -> Result<Vec<TrainSequence>, StudentError> {
-        let sequence = |line: &&str| {
-            self.sequencer()
-                .replay(line)
-                .map_err(|error| StudentError::Config(format!("replay line `{line}`: {error}")))
-        };
-        lines.iter().map(sequence).collect()
+    fn task(&self, edit: &CheckedEdit, seed: u64) -> Result<Result<Task, String>, StudentError> {
+        match self.planner().inner_update(edit.digest, &edit.edit, seed) {
+            Ok(planned) => {
+                let contexts = vec![edit.edit.context_digest];
+                Ok(Ok(Task::new(contexts, vec![edit.digest], seed, planned)))
+            }
+            Err(error) => error.refusal().map(Err).ok_or_else(|| error.into()),
+        }
     }
 
     /// Signs an audit request about its candidates' files and keeps it.

@@ -15,11 +15,6 @@ pub(crate) fn group_seed(run_seed: u64, stage: &str, contexts: &[Digest]) -> u64
     derive_seed(&parts)
 }
 
-/// Seed of the replay draw that belongs to a group seed.
-pub(crate) fn replay_seed(group_seed: u64) -> u64 {
-    derive_seed(&[b"seal/replay-seed/v1", &group_seed.to_le_bytes()])
-}
-
 /// The nonce of an audit request: 32 bytes as hex.
 pub(crate) fn nonce(
     run_seed: u64,
@@ -57,7 +52,7 @@ mod tests {
         assert_ne!(seed, group_seed(2, "round-1/train", &[context(1)]));
         assert_ne!(seed, group_seed(1, "round-2/train", &[context(1)]));
         assert_ne!(seed, group_seed(1, "round-1/train", &[context(2)]));
-        assert_ne!(seed, replay_seed(seed));
+        assert_ne!(seed, seal_recipe::replay_seed(seed));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use seal_model::chat::ChatFormat;
 use seal_model::folder::hub_revision;
 use seal_model::{BaseModel, Decoder, Tokenizer, folder_digest};
 use seal_protocol::{Digest, Envelope, Predicate, Role, SelfEdit, Statement, Subject, UnixSeconds};
+use seal_recipe::{Planner, ReplaySource, Sequencer, Size, read_all};
 use seal_service::clock::Clock;
 use seal_service::store::ContentStore;
 use seal_trust::{
@@ -18,20 +19,14 @@ use seal_trust::{
 use seal_witness::{RootSource, Witness, own_key};
 
 use crate::config::StudentConfig;
-use crate::consolidation_config::Size;
 use crate::error::StudentError;
 use crate::groups::CheckedEdit;
 use crate::memory::works;
-use crate::replay::{self, ReplaySource};
-use crate::sequences::Sequencer;
 use crate::signed_files::SignedFiles;
 use crate::state::State;
 
 /// Reports units done and units in all.
 pub type Report<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
-
-/// Enough to try a consolidation's recipe.
-pub(crate) const ONE_EDIT: Size = Size { edits: 1, edit_lines: 1, replay_lines: 1 };
 
 /// Everything the student's work needs.
 pub struct Student {
@@ -93,7 +88,7 @@ impl Student {
         // A recipe that no run can have would fail every job; it fails the start instead.
         let recipe = |section| move |source| StudentError::Recipe { section, source };
         config.inner_update.check().map_err(recipe("inner_update"))?;
-        let consolidation = config.consolidation.recipe(ONE_EDIT).engine();
+        let consolidation = config.consolidation.recipe(Size::ONE_EDIT).engine();
         consolidation.check().map_err(recipe("consolidation"))?;
         let state_folder = &config.state;
         let failed = |source| unwritable(state_folder, source);
@@ -122,8 +117,8 @@ impl Student {
             base_digest: Digest::from_bytes(folder_digest(folder)?),
             tokenizer_digest: sha256_file(&tokenizer_file)
                 .map_err(|source| unwritable(&tokenizer_file, source))?,
-            inner_replay: replay::read_all(here, &config.inner_update.replay)?,
-            consolidation_replay: replay::read_all(here, &config.consolidation.replay)?,
+            inner_replay: read_all(here, &config.inner_update.replay)?,
+            consolidation_replay: read_all(here, &config.consolidation.replay)?,
             adapters: Arc::new(adapters),
             requests,
             state,
@@ -160,13 +155,22 @@ impl Student {
         self.clock.now()
     }
 
-    pub(crate) fn sequencer(&self) -> Sequencer<'_> {
-        Sequencer {
-            tokenizer: &self.tokenizer,
-            start: self.tokenizer.bos(),
-            end: self.end,
-            max_tokens: self.config.max_sequence_tokens,
-            chat: self.chat.as_ref(),
+    /// What an edit is trained on, and by which recipe.
+    pub(crate) fn planner(&self) -> Planner<'_> {
+        Planner {
+            sequencer: Sequencer {
+                tokenizer: &self.tokenizer,
+                start: self.tokenizer.bos(),
+                end: self.end,
+                max_tokens: self.config.max_sequence_tokens,
+                chat: self.chat.as_ref(),
+            },
+            inner_update: &self.config.inner_update,
+            consolidation: &self.config.consolidation,
+            directives: &self.config.directives,
+            inner_replay: &self.inner_replay,
+            consolidation_replay: &self.consolidation_replay,
+            chat: self.config.chat.as_ref(),
         }
     }
 

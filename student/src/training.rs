@@ -8,6 +8,7 @@
 
 use seal_model::Adapter;
 use seal_protocol::{ADAPTER_CONFIG_FILE, ADAPTER_MODEL_FILE, AdapterFile, Candidate, Digest};
+use seal_recipe::{Planned, UpdateRecipe};
 use seal_training::{
     Diverged, InnerJob, SaveError, Saves, TrainOptions, TrainSequence, inner_updates_with,
 };
@@ -16,7 +17,6 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use crate::error::StudentError;
-use crate::recipe::UpdateRecipe;
 use crate::student::{Report, Student, unwritable};
 
 /// One adapter to be trained.
@@ -29,6 +29,19 @@ pub(crate) struct Task {
     pub(crate) recipe_digest: Digest,
     pub(crate) seed: u64,
     pub(crate) sequences: Vec<TrainSequence>,
+}
+
+impl Task {
+    /// A planned adapter of these edits.
+    pub(crate) fn new(
+        contexts: Vec<Digest>,
+        edits: Vec<Digest>,
+        seed: u64,
+        planned: Planned,
+    ) -> Self {
+        let Planned { recipe, recipe_digest, sequences } = planned;
+        Self { contexts, edits, recipe, recipe_digest, seed, sequences }
+    }
 }
 
 /// The files of one task's adapter, unless its training led nowhere.

@@ -11,7 +11,7 @@ use candle_core::Device;
 use seal_model::chat::{ChatFormat, ChatSettings};
 use seal_model::{Decoder, DecoderConfig, Family, LoraSpec, RopeScaling, Tokenizer};
 use seal_protocol::{ChatMessage, ChatRole, LossPart, SelfEdit, ToolCall, TrainingExample};
-use seal_student::{SequenceError, Sequencer};
+use seal_recipe::{SequenceError, Sequencer};
 use seal_training::{InnerJob, InnerRecipe, TrainSequence, inner_updates};
 
 /// The tokens `</s>` and `<|turn|>` of the tokenizer that the templates were made with.

@@ -3,12 +3,12 @@
 //! **Invariant:** pure; an edit can never train harder, longer or wider than the config allows.
 
 use seal_protocol::{Directives, Nano};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::recipe::UpdateRecipe;
+use crate::update::UpdateRecipe;
 
 /// `[directives]` of `student.toml`: how far an edit may move the recipe.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DirectiveLimits {
     /// What happens to a directive beyond a limit.
@@ -22,7 +22,7 @@ pub struct DirectiveLimits {
 }
 
 /// What happens to a directive beyond a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BeyondLimit {
     /// The nearest allowed value is taken.
@@ -108,7 +108,7 @@ impl DirectiveLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::tests::recipe;
+    use crate::update::tests::recipe;
 
     fn limits(beyond_limit: BeyondLimit) -> DirectiveLimits {
         DirectiveLimits {

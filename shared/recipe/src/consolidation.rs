@@ -6,13 +6,13 @@
 use seal_model::lora::target_modules;
 use seal_model::{LoraInit, Projection};
 use seal_training::Schedule;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::recipe::{UpdateRecipe, default_patience, once};
 use crate::replay::ReplayQuota;
+use crate::update::{UpdateRecipe, default_patience, once};
 
 /// Key names are those of [`UpdateRecipe`] where they mean the same.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConsolidationConfig {
     /// LoRA rank.
@@ -73,21 +73,30 @@ pub struct ConsolidationConfig {
     /// As in [`UpdateRecipe`].
     #[serde(default = "default_patience")]
     pub loss_watchdog_patience: u64,
-    /// Lines of what the model must keep.
+    /// Lines of what the model must keep. Hashed by their files' content.
+    #[serde(skip_serializing)]
     pub replay: Vec<ReplayQuota>,
 }
 
 /// What a consolidation is about to learn.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Size {
-    pub(crate) edits: usize,
-    pub(crate) edit_lines: usize,
-    pub(crate) replay_lines: usize,
+pub struct Size {
+    /// Accepted edits.
+    pub edits: usize,
+    /// Their lines, each once.
+    pub edit_lines: usize,
+    /// Replay lines that are drawn.
+    pub replay_lines: usize,
+}
+
+impl Size {
+    /// Enough to try a consolidation's recipe.
+    pub const ONE_EDIT: Self = Self { edits: 1, edit_lines: 1, replay_lines: 1 };
 }
 
 impl ConsolidationConfig {
     /// The recipe for so many edits.
-    pub(crate) fn recipe(&self, size: Size) -> UpdateRecipe {
+    pub fn recipe(&self, size: Size) -> UpdateRecipe {
         let steps = self.steps.saturating_add(self.steps_per_edit.saturating_mul(size.edits));
         UpdateRecipe {
             r: self.r,
@@ -131,8 +140,9 @@ mod tests {
     use super::*;
 
     fn config() -> ConsolidationConfig {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/miniature/student.toml");
-        let config = crate::config::StudentConfig::load(file.as_ref()).unwrap();
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/miniature/student.toml");
+        let text = std::fs::read_to_string(file).unwrap();
+        let config: crate::UpdateTables = toml::from_str(&text).unwrap();
         ConsolidationConfig {
             steps: 60,
             steps_per_edit: 4,

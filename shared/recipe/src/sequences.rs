@@ -14,7 +14,7 @@ use seal_protocol::{ChatMessage, LossPart, SelfEdit, TrainingExample};
 use seal_training::{End, TrainSequence};
 
 /// Loss part of edit and replay lines.
-pub(crate) const LINES: usize = 0;
+pub const LINES: usize = 0;
 /// Loss part of contexts.
 const CONTEXTS: usize = 1;
 

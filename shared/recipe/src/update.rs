@@ -17,7 +17,7 @@ use crate::replay::{ReplayQuota, ReplaySource, ResolvedQuota, resolved};
 use crate::sequences::LINES;
 
 /// `[inner_update]` of `student.toml`, and what `[consolidation]` resolves to.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateRecipe {
     /// LoRA rank.
@@ -84,7 +84,8 @@ pub struct UpdateRecipe {
     /// Whether the contexts themselves are trained on, beside what was written about them.
     #[serde(default = "yes")]
     pub contexts: bool,
-    /// Lines that are mixed in so that the model keeps what it knew.
+    /// Lines that are mixed in so that the model keeps what it knew. Hashed by their files' content.
+    #[serde(skip_serializing)]
     pub replay: Vec<ReplayQuota>,
 }
 
@@ -163,7 +164,8 @@ impl UpdateRecipe {
     }
 
     /// The recipe as the engine takes it.
-    pub(crate) fn engine(&self) -> InnerRecipe {
+    #[must_use]
+    pub fn engine(&self) -> InnerRecipe {
         InnerRecipe {
             lora: self.lora(),
             learning_rate: self.learning_rate,
@@ -185,7 +187,8 @@ impl UpdateRecipe {
 
     /// The recipe for so many sequences: passes become steps. Its digest is that of the same recipe with
     /// these steps.
-    pub(crate) fn sized(mut self, sequences: usize) -> Self {
+    #[must_use]
+    pub fn sized(mut self, sequences: usize) -> Self {
         if let Some(epochs) = self.num_train_epochs.take() {
             let per_step = self.sequences_per_step.unwrap_or(sequences).max(1);
             self.steps = epochs.saturating_mul(sequences.div_ceil(per_step));
@@ -197,7 +200,7 @@ impl UpdateRecipe {
     ///
     /// # Errors
     /// The first field that is wrong.
-    pub(crate) fn check(&self) -> Result<(), TrainError> {
+    pub fn check(&self) -> Result<(), TrainError> {
         if self.num_train_epochs.is_some() && self.steps > 0 {
             let problem = "leave it out where `num_train_epochs` says how long to train";
             return Err(TrainError::Recipe { field: "steps", problem });
@@ -206,11 +209,8 @@ impl UpdateRecipe {
     }
 
     /// The sequences of an edit as often as the recipe wants them, then the replay lines.
-    pub(crate) fn mix(
-        &self,
-        edit: Vec<TrainSequence>,
-        replay: &[TrainSequence],
-    ) -> Vec<TrainSequence> {
+    #[must_use]
+    pub fn mix(&self, edit: Vec<TrainSequence>, replay: &[TrainSequence]) -> Vec<TrainSequence> {
         let (lines, mut contexts): (Vec<_>, Vec<_>) =
             edit.into_iter().partition(|sequence| sequence.part == LINES);
         if !self.contexts {

@@ -9,6 +9,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use seal_protocol::Digest;
+use seal_trust::derive_seed;
 use serde::{Deserialize, Serialize};
 
 /// One entry of a `replay` list in the config.
@@ -83,10 +84,7 @@ pub(crate) struct ResolvedQuota {
 ///
 /// # Errors
 /// A file that is missing, malformed, or empty while lines are asked of it.
-pub(crate) fn read_all(
-    folder: &Path,
-    quotas: &[ReplayQuota],
-) -> Result<Vec<ReplaySource>, ReplayError> {
+pub fn read_all(folder: &Path, quotas: &[ReplayQuota]) -> Result<Vec<ReplaySource>, ReplayError> {
     quotas.iter().map(|quota| read_source(&folder.join(&quota.file), quota.lines)).collect()
 }
 
@@ -121,8 +119,13 @@ fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+/// Seed of the replay draw that belongs to the seed of an adapter.
+pub fn replay_seed(seed: u64) -> u64 {
+    derive_seed(&[b"seal/replay-seed/v1", &seed.to_le_bytes()])
+}
+
 /// Draws every source's quota, sources in their order.
-pub(crate) fn draw(sources: &[ReplaySource], seed: u64) -> Vec<&str> {
+pub fn draw(sources: &[ReplaySource], seed: u64) -> Vec<&str> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     sources.iter().flat_map(|source| draw_from(&source.lines, source.quota, &mut rng)).collect()
 }
