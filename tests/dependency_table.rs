@@ -66,9 +66,13 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ),
 ];
 
+/// What a crate may use besides, once a feature of its own is on.
+const MAY_USE_WITH: [(&str, &str, &[&str]); 1] =
+    [("seal-auditor", "recompute", &["seal-recipe", "seal-training"])];
+
 /// Crates of others that may never be linked by the crate named first, at any depth.
 const NEVER: [(&str, &[&str]); 4] = [
-    ("seal-auditor", &["reqwest", "async-openai", "hf-hub", "seal-training", "seal-conductor"]),
+    ("seal-auditor", &["reqwest", "async-openai", "hf-hub", "seal-conductor", "seal-student"]),
     ("seal-student", &["reqwest", "async-openai", "hf-hub", "seal-conductor"]),
     ("seal-trust", &["rusqlite", "tokio", "candle-core"]),
     ("seal-protocol", &["sha2", "ed25519-dalek", "tokio"]),
@@ -81,8 +85,11 @@ fn each_crate_uses_only_what_the_table_allows() {
     for (package, allowed) in MAY_USE {
         let ours: BTreeSet<&String> =
             used[package].iter().filter(|name| name.starts_with("seal")).collect();
+        let with = MAY_USE_WITH.iter().filter(|(of, _, _)| *of == package);
+        let with: Vec<&str> = with.flat_map(|(_, _, with)| with.iter().copied()).collect();
         for name in ours {
-            assert!(allowed.contains(&name.as_str()), "{package} must not use {name}");
+            let is_allowed = allowed.contains(&name.as_str()) || with.contains(&name.as_str());
+            assert!(is_allowed, "{package} must not use {name}");
         }
     }
     let known: BTreeSet<&str> = MAY_USE.iter().map(|(name, _)| *name).collect();
@@ -100,6 +107,36 @@ fn what_must_never_be_linked_is_not_reachable() {
             assert!(!reachable.contains(*name), "{package} links {name}");
         }
     }
+}
+
+/// The root package turns features on, so what a crate links when it is built alone is asked apart.
+#[test]
+fn what_a_feature_brings_is_linked_with_it_and_not_without() {
+    for (package, feature, with) in MAY_USE_WITH {
+        let (plain, full) = (linked(package, &[]), linked(package, &["--features", feature]));
+        for name in with {
+            assert!(!plain.contains(*name), "{package} alone links {name}");
+            assert!(full.contains(*name), "{package} with {feature} does not link {name}");
+        }
+        let forbidden = NEVER.iter().filter(|(of, _)| *of == package);
+        for name in forbidden.flat_map(|(_, names)| names.iter()) {
+            assert!(!full.contains(*name), "{package} with {feature} links {name}");
+        }
+    }
+}
+
+/// Every crate that a package links when it is built alone.
+fn linked(package: &str, features: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--package", package, "--edges", "normal,build", "--prefix", "none"])
+        .args(["--locked", "--offline"])
+        .args(features)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    tree.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
 fn metadata() -> Value {

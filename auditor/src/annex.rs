@@ -11,14 +11,13 @@ use crate::gate::{
     rule_group,
 };
 use crate::policy::{Asked, Facts, Incomplete, Policy, PolicyInput, TIMEOUT, stage};
+use crate::recompute::{Recomputed, Share};
 use crate::statistics::detectable_drop;
 pub use crate::summary::PanelSummary;
 use crate::summary::summaries;
 
 /// `version` of this form.
 pub const ANNEX_VERSION: u32 = 1;
-/// Stages that need no model come first in every ruling.
-pub const EARLY_STAGES: usize = 3;
 /// Power behind the statement of what a suite can show.
 const POWER: f64 = 0.8;
 
@@ -43,6 +42,9 @@ pub struct Annex {
     /// Smallest loss of retention that the suite would show four times in five, in shares; absent
     /// where it has too few items to show any.
     pub detectable_retention_loss: Option<f64>,
+    /// Which adapters were to be trained again; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recompute: Option<Share>,
     /// The written policy that was asked; absent where none is configured or nothing was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_bundle_digest: Option<Digest>,
@@ -62,6 +64,9 @@ pub struct CandidateAnnex {
     pub edit_digests: Vec<Digest>,
     /// The tensors, if bytes came at all.
     pub adapter_digest: Option<Digest>,
+    /// What came of training it again; absent if that was not asked for or it never came so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recomputation: Option<Recomputed>,
     /// Outcomes per panel, in the order of the panels; absent if it could not be measured.
     pub outcomes: Option<Vec<Vec<Outcome>>>,
     /// The same, for people.
@@ -83,6 +88,8 @@ pub struct Measured {
     pub adapter_digest: Option<Digest>,
     /// The early stages.
     pub early: Vec<StageRecord>,
+    /// What came of training it again.
+    pub recomputation: Option<Recomputed>,
     /// Outcomes per panel.
     pub outcomes: Option<Vec<Vec<Outcome>>>,
     /// What written policy is told besides.
@@ -103,6 +110,8 @@ pub struct Terms<'a> {
     pub settings: GateSettings,
     /// Level of this attempt.
     pub alpha: f64,
+    /// Which adapters are trained again; `None`: none.
+    pub recompute: Option<Share>,
     /// Written policy, where there is one.
     pub policy: Option<&'a Policy>,
 }
@@ -126,6 +135,7 @@ impl Annex {
             detectable_retention_loss: detectable(&panels, terms.alpha),
             settings: terms.settings,
             alpha: terms.alpha,
+            recompute: terms.recompute,
             policy_bundle_digest: policy.map(Policy::digest),
             candidates: candidates.into_iter().map(|measured| measured.noted(&panels)).collect(),
             panels,
@@ -212,8 +222,12 @@ fn timed_out(record: &StageRecord) -> bool {
 
 impl CandidateAnnex {
     fn judged(&self) -> Judged<'_> {
-        let early = self.ruling.stages.len().min(EARLY_STAGES);
-        Judged { early: &self.ruling.stages[..early], outcomes: self.outcomes.as_deref() }
+        let stages = self.ruling.stages.as_slice();
+        let late = stages.iter().position(|record| !record.stage.is_early());
+        Judged {
+            early: &stages[..late.unwrap_or(stages.len())],
+            outcomes: self.outcomes.as_deref(),
+        }
     }
 
     fn asked(
@@ -234,6 +248,7 @@ impl Measured {
             context_digests: self.context_digests,
             edit_digests: self.edit_digests,
             adapter_digest: self.adapter_digest,
+            recomputation: self.recomputation,
             outcomes: self.outcomes,
             summary: summary.unwrap_or_default(),
             facts: self.facts,

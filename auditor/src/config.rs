@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use crate::gate::GateSettings;
 use crate::grading::Gradings;
+use crate::recompute::{RecomputationConfig, Share};
 
 /// All settings of the auditor.
 #[derive(Clone, Debug, Deserialize)]
@@ -49,6 +50,12 @@ pub struct AuditorConfig {
     pub chat: Option<ChatSettings>,
     /// Life of a verdict, in seconds; at most the trust root's limit.
     pub verdict_ttl_s: u64,
+    /// Which adapters are trained again before they are measured.
+    #[serde(default)]
+    pub recompute: Share,
+    /// By which tables, and how they are compared; needed unless `recompute` is `"never"`.
+    #[serde(default)]
+    pub recomputation: Option<RecomputationConfig>,
     /// What only this role may read.
     pub vault: VaultConfig,
     /// How answers are judged, by suite.
@@ -158,10 +165,12 @@ impl AuditorConfig {
         ];
         let bundle = self.policy.as_mut().map(|policy| &mut policy.bundle);
         let refusals = self.vault.refusals.as_mut();
+        let tables = self.recomputation.as_mut().map(|settings| &mut settings.update_tables);
         let paths = own
             .into_iter()
             .chain(bundle)
             .chain(refusals)
+            .chain(tables)
             .chain(&mut self.confinement.must_not_read);
         paths.for_each(|path| *path = folder.join(&path));
         let endpoints = std::iter::once(&mut self.endpoint);

@@ -20,6 +20,7 @@ use crate::ledger::LedgerDesk;
 use crate::ledger_http;
 use crate::measure::Measurer;
 use crate::model::ModelMeasurer;
+use crate::recompute::Asked;
 use crate::start::{self, ADAPTERS, Secrets};
 
 /// Exit code for a config, key or data that cannot be used.
@@ -30,7 +31,7 @@ const AUDIT: &str = "audit";
 /// Runs the auditor until it is told to stop. Call it before any thread exists.
 pub fn run(config_path: &Path) -> ExitCode {
     match prepare(config_path) {
-        Ok((config, secrets)) => serve(config, secrets),
+        Ok((config, asked, secrets)) => serve(config, asked, secrets),
         Err(error) => {
             // Logging starts with the daemon, and there is none yet.
             eprintln!("seal-auditor: {error:#}");
@@ -39,31 +40,33 @@ pub fn run(config_path: &Path) -> ExitCode {
     }
 }
 
-fn prepare(config_path: &Path) -> anyhow::Result<(AuditorConfig, Secrets)> {
+fn prepare(config_path: &Path) -> anyhow::Result<(AuditorConfig, Option<Asked>, Secrets)> {
     let config = AuditorConfig::load(config_path)?;
+    let asked = Asked::of(config.recompute, config.recomputation.as_ref())?;
     let secrets = Secrets::read(&config, SystemClock.now())?;
-    Ok((config, secrets))
+    Ok((config, asked, secrets))
 }
 
-fn serve(config: AuditorConfig, secrets: Secrets) -> ExitCode {
+fn serve(config: AuditorConfig, asked: Option<Asked>, secrets: Secrets) -> ExitCode {
     let spec = DaemonSpec {
         role: Role::Auditor,
         version: env!("CARGO_PKG_VERSION"),
         endpoint: config.endpoint.clone(),
         state_folder: config.state.clone(),
-        plan: plan(&config),
+        plan: plan(&config, asked.as_ref()),
         limits: Limits::default(),
         exit_with_parent: config.exit_with_parent,
     };
-    seal_service::daemon::run(spec, move |context| build(config, secrets, context))
+    seal_service::daemon::run(spec, move |context| build(config, asked, secrets, context))
 }
 
 /// The keys are not in the plan: they were read, and nothing may read them again.
-fn plan(config: &AuditorConfig) -> ConfinementPlan {
+fn plan(config: &AuditorConfig, asked: Option<&Asked>) -> ConfinementPlan {
     let vault = &config.vault;
     let read = [&config.base_model, &vault.tau, &vault.retention, &vault.rules];
     let bundle = config.policy.as_ref().map(|policy| policy.bundle.clone());
     let linked = linked_files(&config.base_model);
+    let replay = asked.map(Asked::files).unwrap_or_default();
     ConfinementPlan {
         read: read
             .into_iter()
@@ -71,6 +74,7 @@ fn plan(config: &AuditorConfig) -> ConfinementPlan {
             .cloned()
             .chain(linked)
             .chain(bundle)
+            .chain(replay)
             .collect(),
         write: vec![config.state.clone()],
         gpu: config.device.may_use_cuda(),
@@ -84,13 +88,14 @@ fn plan(config: &AuditorConfig) -> ConfinementPlan {
 
 fn build(
     config: AuditorConfig,
+    asked: Option<Asked>,
     secrets: Secrets,
     context: &Context,
 ) -> anyhow::Result<Built<Auditor<ModelMeasurer>>> {
     let uploads = Arc::new(ContentStore::new(config.state.join(ADAPTERS))?);
     let state = config.state.clone();
     let root = secrets.root();
-    let worker = start::auditor(config, secrets, context)?;
+    let worker = start::auditor(config, asked, secrets, context)?;
     // Opened after the writer, which makes the tables and checks every row.
     let desk = LedgerDesk::open(&state, root, Arc::clone(&context.clock))?;
     Ok(Built {

@@ -21,6 +21,7 @@ pub mod measure;
 pub mod model;
 pub mod offline;
 pub mod policy;
+pub mod recompute;
 pub mod rules;
 pub mod selection;
 mod start;

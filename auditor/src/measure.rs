@@ -1,4 +1,4 @@
-//! The one thing the worker needs of a model: load an adapter, score items.
+//! What the worker needs of a model: load an adapter, score items, train an adapter again.
 //!
 //! A trait, so that decisions can be tested without weights. The real one is in `model`.
 
@@ -9,6 +9,7 @@ use seal_protocol::Digest;
 use crate::gate::Outcome;
 use crate::grading::Grading;
 use crate::items::Item;
+use crate::recompute::{Claim, Recomputed};
 
 /// One question to one model.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,15 @@ pub trait Measurer {
     /// # Errors
     /// A file that is no adapter for this base, in words for the log.
     fn load(&mut self, folder: &Path) -> Result<Self::Adapter, String>;
+
+    /// What comes of each claim when it is trained again, in order.
+    ///
+    /// # Errors
+    /// The model failed as a whole, or this measurer trains nothing.
+    fn recompute(
+        &mut self,
+        claims: &[Claim<'_, Self::Adapter>],
+    ) -> Result<Vec<Recomputed>, MeasureError>;
 
     /// One outcome per wanted item, in order. All of one group come in one call, so that base and
     /// candidates are measured under the same conditions.

@@ -18,6 +18,7 @@ use crate::gate::Outcome;
 use crate::grading::Grading;
 use crate::items::Item;
 use crate::measure::{MeasureError, Measurer, Wanted};
+use crate::recompute::{Asked, Claim, MeasuredBase, Recomputed, Trainer};
 
 mod written;
 
@@ -40,6 +41,7 @@ pub struct ModelMeasurer {
     prompt: String,
     base_model_digest: Digest,
     tokenizer_digest: Digest,
+    trainer: Option<Trainer>,
 }
 
 /// What comes before an item's words.
@@ -78,7 +80,17 @@ impl ModelMeasurer {
             prompt: asking.prompt,
             base_model_digest: Digest::from_bytes(folder_digest(base)?),
             tokenizer_digest,
+            trainer: None,
         })
+    }
+
+    /// The same, ready to train adapters again over the model folder `base`. Returns the digest of all
+    /// that decides there.
+    pub(crate) fn train_again(&mut self, asked: Asked, base: &Path) -> anyhow::Result<Digest> {
+        let trainer = asked.trainer(base, &self.decoder, &self.tokenizer)?;
+        let digest = trainer.digest()?;
+        self.trainer = Some(trainer);
+        Ok(digest)
     }
 
     /// Refuses items that this model cannot be asked.
@@ -184,6 +196,21 @@ impl Measurer for ModelMeasurer {
     fn load(&mut self, folder: &Path) -> Result<Adapter, String> {
         Adapter::load_peft_over(folder, self.decoder.config(), self.base_model_digest.as_bytes())
             .map_err(|error| error.to_string())
+    }
+
+    fn recompute(
+        &mut self,
+        claims: &[Claim<'_, Adapter>],
+    ) -> Result<Vec<Recomputed>, MeasureError> {
+        let trainer = self.trainer.as_ref();
+        let trainer = trainer
+            .ok_or_else(|| MeasureError("nothing here trains an adapter again".to_owned()))?;
+        let base = MeasuredBase {
+            decoder: &self.decoder,
+            tokenizer: &self.tokenizer,
+            digest: self.base_model_digest,
+        };
+        trainer.judge(&base, claims)
     }
 
     fn score(

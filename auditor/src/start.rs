@@ -26,6 +26,7 @@ use crate::ledger::{Artefact, ArtefactKind, InForce, Ledger, LedgerKey};
 use crate::measure::Measurer;
 use crate::model::{Asking, ModelMeasurer, QUESTION};
 use crate::policy::{Bundle, Policy};
+use crate::recompute::{Asked, Draw, Share};
 use crate::rules::Rules;
 use crate::vault::{Vault, VaultFiles};
 
@@ -81,6 +82,14 @@ struct Deciding<'a> {
     refusal_items_per_edit: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<WrittenPolicy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recomputation: Option<TrainedAgain>,
+}
+
+#[derive(Serialize)]
+struct TrainedAgain {
+    share: Share,
+    tables_digest: Digest,
 }
 
 #[derive(Serialize)]
@@ -92,6 +101,7 @@ struct WrittenPolicy {
 /// Builds the auditor inside the confined process.
 pub(crate) fn auditor(
     config: AuditorConfig,
+    asked: Option<Asked>,
     secrets: Secrets,
     context: &Context,
 ) -> Result<Auditor<ModelMeasurer>> {
@@ -100,7 +110,7 @@ pub(crate) fn auditor(
     let commitment = commitment_key(&config.state.join(COMMITMENT_KEY))?;
     let vault = Vault::open(&vault_files(&config), commitment)?;
     let (rules, rules_sha256) = rules(&config.vault.rules, &vault)?;
-    let measurer = measurer(&config, &vault)?;
+    let (measurer, recomputation) = measurer(&config, asked, &vault)?;
     let policy = policy(&config)?;
     let policy_digest = digest_of(&Deciding {
         gate: &settings,
@@ -111,6 +121,7 @@ pub(crate) fn auditor(
         retention_items_per_edit: config.vault.retention_items_per_edit,
         refusal_items_per_edit: config.vault.refusal_items_per_edit,
         policy: written(&config, policy.as_ref()),
+        recomputation,
     })?;
     let evaluator =
         Evaluator { version: context.version.to_owned(), binary_digest: context.binary_digest };
@@ -144,6 +155,7 @@ pub(crate) fn auditor(
         gradings: config.grading,
         retention_items: config.vault.retention_items_per_edit,
         refusal_items: config.vault.refusal_items_per_edit,
+        draw: Draw::new(&commitment, config.recompute),
         cache: BaseCache::open(&config.state.join(CACHE), commitment, scope)?,
         uploads: ContentStore::new(config.state.join(ADAPTERS))?,
         bench: config.state.join(BENCH),
@@ -227,8 +239,13 @@ fn rules(path: &Path, vault: &Vault) -> Result<(Rules, Digest)> {
     Ok((rules, sha256(&bytes)))
 }
 
-/// Loads the model and asks it nothing it cannot answer.
-fn measurer(config: &AuditorConfig, vault: &Vault) -> Result<ModelMeasurer> {
+/// Loads the model and asks it nothing it cannot answer; where adapters are trained again, with what
+/// that goes by.
+fn measurer(
+    config: &AuditorConfig,
+    asked: Option<Asked>,
+    vault: &Vault,
+) -> Result<(ModelMeasurer, Option<TrainedAgain>)> {
     ensure!(
         config.prompt.contains(QUESTION),
         "`prompt` must hold `{QUESTION}` where the question goes"
@@ -237,14 +254,20 @@ fn measurer(config: &AuditorConfig, vault: &Vault) -> Result<ModelMeasurer> {
     if let Some(note) = opened.note {
         tracing::warn!("{note}");
     }
-    let works = [audit_work(config, vault)];
+    let mut works = vec![audit_work(config, vault)];
+    works.extend(asked.iter().flat_map(Asked::works));
     let asking = Asking { prompt: config.prompt.clone(), chat: config.chat.clone() };
-    let measurer = ModelMeasurer::load(&config.base_model, asking, &opened.device, &works)?;
+    let mut measurer = ModelMeasurer::load(&config.base_model, asking, &opened.device, &works)?;
     for (items, grading) in vault.suites(&config.grading) {
         grading.check(items.iter().copied())?;
         measurer.check(items, grading).context("the vault does not fit the base model")?;
     }
-    Ok(measurer)
+    let trained_again = |asked| -> Result<TrainedAgain> {
+        let tables_digest = measurer.train_again(asked, &config.base_model)?;
+        Ok(TrainedAgain { share: config.recompute, tables_digest })
+    };
+    let recomputation = asked.map(trained_again).transpose()?;
+    Ok((measurer, recomputation))
 }
 
 /// The least that an audit takes: the longest item under one adapter. How many come together, and

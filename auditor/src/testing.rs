@@ -1,8 +1,9 @@
 //! A whole auditor without weights, for tests: keys, trust root, vault, a model that does as its
 //! adapter's bytes say.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use seal_protocol::{
     AdapterFile, AuditPurpose, AuditRequest, AuditSubmission, Audited, Candidate, Digest,
@@ -22,6 +23,7 @@ use crate::items::{Item, ItemKind};
 use crate::ledger::{Artefact, ArtefactKind, InForce, Ledger, LedgerKey};
 use crate::measure::{MeasureError, Measurer, Wanted};
 use crate::policy::Policy;
+use crate::recompute::{Claim, DIFFERS, Draw, Recomputed, Share};
 use crate::rules::{Limits as TextLimits, Rules, RulesFile};
 use crate::vault::{Tau, Vault, VaultFiles};
 
@@ -52,9 +54,15 @@ impl Default for Skill {
     }
 }
 
-/// A model that scores as skills say; counts how often the base was asked.
+/// The adapter that training yields, by its edits.
+type Honest = Arc<Mutex<BTreeMap<Vec<Digest>, Digest>>>;
+
+/// A model that scores as skills say; counts how often the base was asked, and how many adapters were
+/// trained again.
 pub(crate) struct FakeModel {
     pub(crate) base_asked: Arc<std::sync::atomic::AtomicUsize>,
+    pub(crate) trained_again: Arc<std::sync::atomic::AtomicUsize>,
+    honest: Honest,
 }
 
 impl Measurer for FakeModel {
@@ -72,6 +80,22 @@ impl Measurer for FakeModel {
         let bytes = std::fs::read(folder.join("adapter_model.safetensors"))
             .map_err(|error| error.to_string())?;
         serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+    }
+
+    fn recompute(&mut self, claims: &[Claim<'_, Skill>]) -> Result<Vec<Recomputed>, MeasureError> {
+        let honest = self.honest.lock().unwrap();
+        let finding = |claim: &Claim<'_, Skill>| {
+            if !claim.drawn {
+                return Recomputed::not_drawn();
+            }
+            self.trained_again.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let trained = honest.get(&claim.candidate.edit_digests).copied();
+            match trained.is_some() && trained == claim.candidate.adapter_digest() {
+                true => Recomputed::equal(),
+                false => Recomputed::refused(DIFFERS, Some(0.7)),
+            }
+        };
+        Ok(claims.iter().map(finding).collect())
     }
 
     fn score(
@@ -133,6 +157,9 @@ pub(crate) struct World {
     pub(crate) base_asked: Arc<std::sync::atomic::AtomicUsize>,
     pub(crate) settings: GateSettings,
     pub(crate) policy: Option<Policy>,
+    pub(crate) recompute: Share,
+    pub(crate) trained_again: Arc<std::sync::atomic::AtomicUsize>,
+    honest: Honest,
     next_nonce: std::cell::Cell<u8>,
 }
 
@@ -176,6 +203,9 @@ impl World {
             base_asked: Arc::default(),
             settings: GateSettings::default(),
             policy: None,
+            recompute: Share::Never,
+            trained_again: Arc::default(),
+            honest: Arc::default(),
             next_nonce: std::cell::Cell::new(0),
         }
     }
@@ -239,13 +269,23 @@ impl World {
             gradings: crate::grading::Gradings::default(),
             retention_items: 20,
             refusal_items: 20,
+            draw: self.draw(),
             ledger,
             cache: BaseCache::open(&state.join("base-outcomes.sqlite"), [9; 32], BASE).unwrap(),
             uploads: self.uploads(),
             bench: state.join("bench"),
-            measurer: FakeModel { base_asked: Arc::clone(&self.base_asked) },
+            measurer: FakeModel {
+                base_asked: Arc::clone(&self.base_asked),
+                trained_again: Arc::clone(&self.trained_again),
+                honest: Arc::clone(&self.honest),
+            },
             clock: self.clock.clone(),
         })
+    }
+
+    /// The draw of this auditor, which no student could make.
+    pub(crate) fn draw(&self) -> Draw {
+        Draw::new(&[9; 32], self.recompute)
     }
 
     fn identity(&self) -> Identity {
@@ -316,16 +356,20 @@ impl World {
             digests.sort();
             digests
         };
+        let files = files.map(file).to_vec();
+        let edits = sorted(edits.iter().map(|edit| edit_digest(edit)).collect());
+        // What comes of edits is what they were first said to make; anything else is planted.
+        self.honest.lock().unwrap().entry(edits.clone()).or_insert(files[1].sha256);
         Candidate {
             context_digests: sorted(contexts.iter().map(|at| context(*at)).collect()),
-            edit_digests: sorted(edits.iter().map(|edit| edit_digest(edit)).collect()),
+            edit_digests: edits,
             base_model_digest: BASE,
             tokenizer_digest: TOKENIZER,
             parent_adapter_digest: None,
             recipe_digest: Digest::from_bytes([2; 32]),
             seed: 1,
             instruction_set: "test".to_owned(),
-            files: files.map(file).to_vec(),
+            files,
         }
     }
 

@@ -12,6 +12,7 @@ mod facts;
 mod intake;
 mod panels;
 mod provenance;
+mod recomputation;
 mod record;
 mod signing;
 
@@ -35,6 +36,7 @@ use crate::grading::Gradings;
 use crate::ledger::{Head, Ledger, LedgerError, NewGroup};
 use crate::measure::Measurer;
 use crate::policy::{AttemptFacts, Facts, Policy};
+use crate::recompute::Draw;
 use crate::rules::Rules;
 use crate::vault::Vault;
 
@@ -58,6 +60,8 @@ pub struct Parts<M> {
     pub retention_items: usize,
     /// Items of the refusal suite an edit is measured on.
     pub refusal_items: usize,
+    /// Who is trained again.
+    pub draw: Draw,
     /// The record.
     pub ledger: Ledger,
     /// Base outcomes.
@@ -124,6 +128,7 @@ impl<M: Measurer> Auditor<M> {
             loaded.extend(adapter.filter(|_| sound).map(|adapter| (measured.len(), adapter)));
             measured.push(self.unmeasured(intake, candidate, early));
         }
+        let loaded = self.recomputed(intake, loaded, &mut measured)?;
         if loaded.is_empty() {
             return Ok((Vec::new(), measured));
         }
@@ -177,6 +182,7 @@ impl<M: Measurer> Auditor<M> {
             base_model_digest: self.parts.measurer.base_model_digest(),
             alpha: settings.alpha_of_attempt(self.earlier_attempts(intake)),
             settings,
+            recompute: self.parts.draw.share(),
             policy: self.parts.policy.as_ref(),
         }
     }
@@ -192,6 +198,7 @@ impl<M: Measurer> Auditor<M> {
             edit_digests: candidate.edit_digests.clone(),
             adapter_digest: candidate.adapter_digest(),
             early,
+            recomputation: None,
             outcomes: None,
             facts: self.facts(intake, candidate),
         }

@@ -39,7 +39,13 @@ pub(super) fn signed(
     let winner =
         annex.candidates.iter().position(|candidate| candidate.ruling.decision == Decision::Accept);
     let Some(winner) = winner else { return Ok(None) };
-    let measurement = Measurement { tau_commitment, suites, metrics_annex_digest };
+    let recomputation = annex.candidates[winner].recomputation.as_ref();
+    let measurement = Measurement {
+        tau_commitment,
+        suites,
+        metrics_annex_digest,
+        recomputation: recomputation.map(|recomputed| recomputed.outcome),
+    };
     let attempt = head.next_index + winner as u64;
     Ok(Some(identity.sign(
         intake,
@@ -69,6 +75,7 @@ pub(super) fn rows(
             decision,
             reasons: candidate.ruling.reasons.clone(),
             metrics_annex_digest: annex_digest,
+            recomputation: candidate.recomputation.as_ref().map(|recomputed| recomputed.outcome),
             verdict_envelope_digest: verdict.filter(|_| decision == Decision::Accept),
         })
     };

@@ -1,8 +1,8 @@
 //! From an accepted candidate to a signed verdict.
 
 use seal_protocol::{
-    Accept, AuditPurpose, Candidate, Digest, Enforcement, Envelope, Evaluator, Statement, Subject,
-    SuiteRef, UnixSeconds, Verdict, VerdictKind,
+    Accept, AuditPurpose, Candidate, Digest, Enforcement, Envelope, Evaluator, Recomputation,
+    Statement, Subject, SuiteRef, UnixSeconds, Verdict, VerdictKind,
 };
 use seal_trust::{CanonicalError, SigningKey, sign_statement};
 
@@ -32,6 +32,7 @@ pub(super) struct Measurement {
     pub(super) tau_commitment: Digest,
     pub(super) suites: Vec<SuiteRef>,
     pub(super) metrics_annex_digest: Digest,
+    pub(super) recomputation: Option<Recomputation>,
 }
 
 impl Identity {
@@ -81,6 +82,7 @@ impl Identity {
             trust_root_version: self.trust_root_version,
             attempt,
             metrics_annex_digest: measurement.metrics_annex_digest,
+            recomputation: measurement.recomputation,
             issued_at: head.at,
             expires_at: UnixSeconds(head.at.0 + self.verdict_ttl_s),
             enforcement: self.enforcement.clone(),

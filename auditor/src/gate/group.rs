@@ -13,7 +13,7 @@ use crate::statistics::mean;
 /// One candidate as the gate sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Judged<'a> {
-    /// Stages that need no model: bytes, provenance, text.
+    /// Stages before the measurement: bytes, provenance, text, recomputation.
     pub early: &'a [StageRecord],
     /// Outcomes per panel, in the order of the panels; absent if it could not be measured.
     pub outcomes: Option<&'a [Vec<Outcome>]>,
@@ -95,7 +95,7 @@ fn paired<'a>(panels: &'a [Panel], outcomes: &'a [Vec<Outcome>]) -> Vec<PairedPa
 fn ruling(purpose: AuditPurpose, gated: bool, won: bool, stages: Vec<StageRecord>) -> Ruling {
     let against: Vec<String> = stages.iter().flat_map(|stage| stage.reasons.clone()).collect();
     let sound = is_sound(&stages);
-    let passed = stages.iter().all(StageRecord::passed);
+    let passed = stages.iter().all(StageRecord::permits);
     let decision = match purpose {
         _ if won => Decision::Accept,
         AuditPurpose::Evaluation if sound => Decision::Measured,
@@ -111,10 +111,11 @@ fn ruling(purpose: AuditPurpose, gated: bool, won: bool, stages: Vec<StageRecord
 /// binding under every selection rule.
 fn is_sound(stages: &[StageRecord]) -> bool {
     let binding = |stage: &StageRecord| {
-        matches!(stage.stage, Stage::Bytes | Stage::Provenance | Stage::Policy)
+        use Stage::{Bytes, Policy, Provenance, Recomputation};
+        matches!(stage.stage, Bytes | Provenance | Recomputation | Policy)
     };
     let measured = !stages.iter().any(|stage| stage.outcome == super::StageOutcome::NotRun);
-    measured && stages.iter().filter(|stage| binding(stage)).all(StageRecord::passed)
+    measured && stages.iter().filter(|stage| binding(stage)).all(StageRecord::permits)
 }
 
 fn paper_winner(
@@ -136,7 +137,7 @@ fn strict_winner(
     stages: &[Vec<StageRecord>],
 ) -> Option<usize> {
     let standing = |(candidate, stages): (&Judged<'_>, &Vec<StageRecord>)| Standing {
-        passed: stages.iter().all(StageRecord::passed),
+        passed: stages.iter().all(StageRecord::permits),
         graded: reward(panels, candidate, graded),
         dense: reward(panels, candidate, dense),
     };

@@ -12,6 +12,8 @@ pub enum Stage {
     Provenance,
     /// Text rules on the edits.
     Text,
+    /// The adapter comes of what it claims, where this auditor trains adapters again.
+    Recomputation,
     /// Gain on τ.
     Tau,
     /// Knowledge kept.
@@ -32,6 +34,15 @@ pub enum StageOutcome {
     Failed,
     /// An earlier stage left nothing to run on. Not a pass.
     NotRun,
+    /// The auditor's draw did not fall on the candidate. Not a pass, and not in its way.
+    NotDrawn,
+}
+
+impl Stage {
+    /// Whether it comes before anything is measured.
+    pub fn is_early(self) -> bool {
+        self <= Self::Recomputation
+    }
 }
 
 /// One stage of one candidate.
@@ -56,6 +67,18 @@ impl StageRecord {
     /// A stage with nothing to run on.
     pub fn not_run(stage: Stage) -> Self {
         Self { stage, outcome: StageOutcome::NotRun, reasons: Vec::new() }
+    }
+
+    /// A recomputation that was not drawn.
+    pub fn not_drawn() -> Self {
+        let (stage, outcome) = (Stage::Recomputation, StageOutcome::NotDrawn);
+        Self { stage, outcome, reasons: Vec::new() }
+    }
+
+    /// Whether nothing of it stands in a candidate's way: it passed, or was left out by the draw that
+    /// the operator asked for. No other stage can be left out.
+    pub fn permits(&self) -> bool {
+        self.passed() || *self == Self::not_drawn()
     }
 
     /// Whether it passed.

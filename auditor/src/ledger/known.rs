@@ -6,6 +6,8 @@ use seal_protocol::{
     Attempt, AuditPurpose, Decision, Digest, LedgerEntry, LedgerEvent, UnixSeconds,
 };
 
+use crate::recompute::DIFFERS;
+
 /// The ledger's rows, digested.
 #[derive(Default)]
 pub(super) struct Known {
@@ -16,6 +18,7 @@ pub(super) struct Known {
     attempts: HashMap<Digest, BTreeMap<AttemptKind, BTreeSet<Digest>>>,
     accepted_edits: HashSet<Digest>,
     accepted_adapters: HashSet<Digest>,
+    forged: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +44,7 @@ impl Known {
                 groups.insert(attempt.request_digest);
             }
         }
+        self.forged |= attempt.reasons.iter().any(|reason| reason == DIFFERS);
         if attempt.decision == Decision::Accept {
             self.accepted_adapters.extend(attempt.adapter_digest);
             if attempt.purpose == AuditPurpose::Edit {
@@ -53,6 +57,11 @@ impl Known {
     pub(super) fn attempts_on(&self, context: &Digest, purpose: AuditPurpose) -> u32 {
         let groups = kind(purpose).and_then(|kind| self.attempts.get(context)?.get(&kind));
         groups.map_or(0, |groups| groups.len() as u32)
+    }
+
+    /// Whether some adapter was not made from what it claimed.
+    pub(super) fn holds_a_forgery(&self) -> bool {
+        self.forged
     }
 
     pub(super) fn keeps(&self, adapter: &Digest) -> bool {

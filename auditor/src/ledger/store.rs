@@ -100,6 +100,11 @@ impl Ledger {
         self.known.keeps(adapter)
     }
 
+    /// Whether some adapter was not made from what it claimed, at any time.
+    pub fn holds_a_forgery(&self) -> bool {
+        self.known.holds_a_forgery()
+    }
+
     /// Whether a verdict let this edit feed the policy.
     pub fn is_accepted(&self, edit: &Digest) -> bool {
         self.known.is_accepted(edit)

@@ -105,7 +105,9 @@ fn check_annex(
     }
     for ((index, attempt), candidate) in attempts.iter().zip(&annex.candidates) {
         let (ruling, same_annex) = (&candidate.ruling, attempt.metrics_annex_digest == digest);
-        if !same_annex || ruling.decision != attempt.decision || ruling.reasons != attempt.reasons {
+        let again = candidate.recomputation.as_ref().map(|recomputed| recomputed.outcome);
+        let same_ruling = ruling.decision == attempt.decision && ruling.reasons == attempt.reasons;
+        if !same_annex || !same_ruling || again != attempt.recomputation {
             return Err(Finding::new(database.row_name(*index), "its annex says something else"));
         }
     }

@@ -153,6 +153,10 @@ pub struct Gates {
     pub provenance: Gate,
     /// Text rules.
     pub text: Gate,
+    /// The adapter, trained again; absent where the auditor is not told to. `passed`: it comes of what
+    /// it claims. `not_drawn`: nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recomputation: Option<Gate>,
     /// Gain on τ.
     pub tau: Gate,
     /// Knowledge kept.
@@ -165,7 +169,7 @@ pub struct Gates {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gate {
-    /// `passed`, `failed` or `not_run`.
+    /// `passed`, `failed`, `not_run`, or `not_drawn` for a recomputation.
     pub outcome: StageOutcome,
     /// Rules that spoke against the candidate.
     pub reasons: Vec<String>,
@@ -310,7 +314,11 @@ impl Gates {
                 _ => Err(Incomplete(name)),
             }
         };
+        let recomputed = stages.iter().any(|record| record.stage == Stage::Recomputation);
         Ok(Self {
+            recomputation: recomputed
+                .then(|| gate("recomputation", Stage::Recomputation))
+                .transpose()?,
             bytes: gate("bytes", Stage::Bytes)?,
             provenance: gate("provenance", Stage::Provenance)?,
             text: gate("text", Stage::Text)?,

@@ -93,6 +93,7 @@ fn good() -> PolicyInput {
             bytes: passed(),
             provenance: passed(),
             text: passed(),
+            recomputation: None,
             tau: passed(),
             retention: passed(),
             protected: passed(),

@@ -201,8 +201,9 @@ fn show_stages(candidate: &CandidateAnnex) {
             StageOutcome::Passed => "passed",
             StageOutcome::Failed => "FAILED",
             StageOutcome::NotRun => "not run",
+            StageOutcome::NotDrawn => "not drawn",
         };
         let rules = printable(&stage.reasons.join(", "));
-        out!("  gate      {:<10} {outcome:<8} {rules}", wire_name(&stage.stage));
+        out!("  gate      {:<13} {outcome:<9} {rules}", wire_name(&stage.stage));
     }
 }

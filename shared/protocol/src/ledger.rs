@@ -61,6 +61,9 @@ pub struct Attempt {
     pub reasons: Vec<String>,
     /// Digest of the metrics annex.
     pub metrics_annex_digest: Digest,
+    /// What came of training the adapter again; absent: it was not asked for, or never came so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recomputation: Option<crate::Recomputation>,
     /// SHA-256 of the verdict's envelope file, when accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict_envelope_digest: Option<Digest>,

@@ -59,12 +59,29 @@ pub struct Verdict {
     pub attempt: u64,
     /// Digest of the metrics, which stay with the auditor.
     pub metrics_annex_digest: Digest,
+    /// What came of training the adapter again; absent: this auditor trains none again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recomputation: Option<Recomputation>,
     /// When it was signed.
     pub issued_at: UnixSeconds,
     /// From when on it is void.
     pub expires_at: UnixSeconds,
     /// How far the auditor process was confined when it decided.
     pub enforcement: Enforcement,
+}
+
+/// What came of training an adapter again from the base, edits, recipe and seed that it claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recomputation {
+    /// The same bytes came of it.
+    Equal,
+    /// The student's arithmetic is another one; the factors lie within the auditor's tolerance.
+    WithinTolerance,
+    /// The auditor's draw did not fall on it. Nothing is known; no pass.
+    NotDrawn,
+    /// It is not what it claims, or cannot be compared. Never stands in a verdict.
+    Refused,
 }
 
 /// The only verdict there is.

@@ -38,6 +38,7 @@ impl FakeLedger {
             decision: Decision::Accept,
             reasons: Vec::new(),
             metrics_annex_digest: digest,
+            recomputation: None,
             verdict_envelope_digest: Some(digest),
         };
         let index = self.rows.len() as u64;

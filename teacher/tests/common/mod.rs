@@ -291,6 +291,7 @@ pub fn verdict(
             trust_root_version: 1,
             attempt: sequence,
             metrics_annex_digest: sha256(b"annex"),
+            recomputation: None,
             issued_at: UnixSeconds(NOW.0 - 60),
             expires_at: UnixSeconds(NOW.0 + 3600),
             enforcement: Enforcement { level, landlock_abi: 7, seccomp: true },

@@ -88,6 +88,7 @@ pub fn verdict() -> Verdict {
         trust_root_version: 1,
         attempt: 12,
         metrics_annex_digest: digest("metrics"),
+        recomputation: None,
         issued_at: UnixSeconds(NOW.0 - 60),
         expires_at: UnixSeconds(NOW.0 + HOUR),
         enforcement: Enforcement { level: EnforcementLevel::Full, landlock_abi: 7, seccomp: true },

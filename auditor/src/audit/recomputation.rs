@@ -1,0 +1,80 @@
+//! The stage between text rules and τ: adapters that are trained again.
+
+use seal_protocol::Recomputation;
+
+use super::intake::Intake;
+use super::{AuditError, Auditor};
+use crate::annex::Measured;
+use crate::gate::{Stage, StageRecord};
+use crate::measure::{MeasureError, Measurer};
+use crate::recompute::{Claim, Recomputed};
+
+impl<M: Measurer> Auditor<M> {
+    /// Trains again what the draw falls on, notes what came of it, and keeps what may be measured.
+    /// `loaded` holds adapters with the numbers of their candidates.
+    pub(super) fn recomputed(
+        &mut self,
+        intake: &Intake,
+        loaded: Vec<(usize, M::Adapter)>,
+        measured: &mut [Measured],
+    ) -> Result<Vec<(usize, M::Adapter)>, AuditError> {
+        if self.parts.draw.share().is_none() {
+            return Ok(loaded);
+        }
+        let findings = self.findings(intake, &loaded)?;
+        for candidate in measured.iter_mut() {
+            candidate.early.push(StageRecord::not_run(Stage::Recomputation));
+        }
+        let mut kept = Vec::new();
+        for ((number, adapter), finding) in loaded.into_iter().zip(findings) {
+            let candidate = &mut measured[number];
+            if let Some(record) = candidate.early.last_mut() {
+                *record = finding.stage();
+            }
+            if finding.outcome == Recomputation::Refused {
+                let (reason, adapter) = (&finding.reason, candidate.adapter_digest);
+                tracing::warn!(?reason, ?adapter, "an adapter is not what its student claims");
+            } else {
+                kept.push((number, adapter));
+            }
+            candidate.recomputation = Some(finding);
+        }
+        Ok(kept)
+    }
+
+    fn findings(
+        &mut self,
+        intake: &Intake,
+        loaded: &[(usize, M::Adapter)],
+    ) -> Result<Vec<Recomputed>, AuditError> {
+        let request = &intake.request;
+        // Who handed in a foreign adapter once is not left to the draw any more.
+        let everything = self.parts.ledger.holds_a_forgery();
+        let draw = &self.parts.draw;
+        let claims: Vec<Claim<'_, M::Adapter>> = loaded
+            .iter()
+            .map(|(number, adapter)| {
+                let candidate = &request.candidates[*number];
+                let edits = candidate.edit_digests.iter();
+                let drawn = draw.falls_on(request.purpose, &intake.digest, *number);
+                Claim {
+                    purpose: request.purpose,
+                    candidate,
+                    edits: edits
+                        .filter_map(|digest| Some((*digest, &intake.edits.get(digest)?.edit)))
+                        .collect(),
+                    adapter,
+                    drawn: everything || drawn,
+                }
+            })
+            .collect();
+        let findings = self.parts.measurer.recompute(&claims)?;
+        match findings.len() == claims.len() {
+            true => Ok(findings),
+            false => Err(MeasureError("not one finding per claim".to_owned()).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

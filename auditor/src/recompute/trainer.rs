@@ -1,0 +1,242 @@
+//! The trainer: from claims to findings, over the base that is loaded for measuring.
+
+mod plan;
+mod tables;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use seal_model::chat::ChatFormat;
+use seal_model::{Adapter, BaseModel, Decoder, Tokenizer};
+use seal_protocol::Digest;
+use seal_recipe::{Planned, ReplaySource, UpdateTables, read_all};
+use seal_training::{InnerJob, Outcome, TrainError, TrainOptions, inner_updates_with};
+use seal_trust::sha256;
+
+use super::compare::{Method, distance, same_settings};
+use super::{Claim, DIFFERS, MeasuredBase, Recomputed};
+use crate::measure::MeasureError;
+
+pub(crate) use tables::Tables;
+
+/// The recipe is not the one that the auditor's tables make of the edit and its directives.
+const RECIPE: &str = "recomputation.recipe";
+/// By the auditor's tables nobody would train on this edit.
+const EDIT: &str = "recomputation.edit";
+/// It continues an adapter that the auditor does not have.
+const PARENT: &str = "recomputation.parent";
+/// Another arithmetic made it, and the config states no tolerance.
+const ARITHMETIC: &str = "recomputation.other-arithmetic";
+/// Training leads nowhere, so no adapter can have come of it.
+const DIVERGED: &str = "recomputation.diverged";
+/// Its rank, scale or targets are not the recipe's.
+const SETTINGS: &str = "recomputation.settings";
+
+/// Trains adapters again.
+pub(crate) struct Trainer {
+    tables: UpdateTables,
+    inner_replay: Vec<ReplaySource>,
+    consolidation_replay: Vec<ReplaySource>,
+    chat: Option<ChatFormat>,
+    start: Option<u32>,
+    end: u32,
+    tolerance: Option<f64>,
+}
+
+/// A claim that is to be trained.
+struct Job {
+    /// Number of the claim.
+    claim: usize,
+    planned: Planned,
+    method: Method,
+}
+
+impl Trainer {
+    /// Reads the replay files and what of the base folder training needs.
+    ///
+    /// # Errors
+    /// A replay file or chat template that cannot be used, a base without an end token, a device on
+    /// which nothing comes out equal while no tolerance is stated.
+    pub(crate) fn open(
+        Tables(tables): Tables,
+        tolerance: Option<f64>,
+        base: &Path,
+        decoder: &Decoder,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self> {
+        ensure!(
+            tolerance.is_some() || !decoder.is_composed(),
+            "on {} no adapter comes out equal to the bit; state a `tolerance` under [recomputation], \
+             or let the auditor compute on `device = \"cpu\"`",
+            decoder.arithmetic()
+        );
+        let (here, named) = (Path::new(""), "[recomputation] update_tables");
+        let chat = tables.chat.clone();
+        let chat = chat.map(|settings| ChatFormat::load(base, tokenizer, settings)).transpose()?;
+        let trainer = Self {
+            inner_replay: read_all(here, &tables.inner_update.replay).context(named)?,
+            consolidation_replay: read_all(here, &tables.consolidation.replay).context(named)?,
+            chat,
+            start: tokenizer.bos(),
+            end: tokenizer.eos().with_context(|| {
+                format!(
+                    "the model folder `{}` names no `eos_token_id`; add it to generation_config.json",
+                    base.display()
+                )
+            })?,
+            tolerance,
+            tables,
+        };
+        trainer.check_replay(tokenizer).context(named)?;
+        Ok(trainer)
+    }
+
+    /// A line that cannot be trained on would fail the audits that draw it; it fails the start.
+    fn check_replay(&self, tokenizer: &Tokenizer) -> Result<()> {
+        let sequencer = self.sequencer(tokenizer);
+        let sources = self.inner_replay.iter().chain(&self.consolidation_replay);
+        for source in sources.filter(|source| source.quota > 0) {
+            for line in &source.lines {
+                let readable = sequencer.replay(line);
+                readable.with_context(|| format!("replay file `{}`: `{line}`", source.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names everything here that decides.
+    ///
+    /// # Errors
+    /// A number that is not finite.
+    pub(crate) fn digest(&self) -> Result<Digest> {
+        let tables = self.tables.digest(&self.inner_replay, &self.consolidation_replay)?;
+        Ok(seal_trust::digest_of(&(tables, self.tolerance))?)
+    }
+
+    /// One finding per claim, in order.
+    ///
+    /// # Errors
+    /// The model failed as a whole; then nothing is known of any claim.
+    pub(crate) fn judge(
+        &self,
+        base: &MeasuredBase<'_>,
+        claims: &[Claim<'_, Adapter>],
+    ) -> Result<Vec<Recomputed>, MeasureError> {
+        let mut jobs = Vec::new();
+        let mut findings = Vec::new();
+        for (number, claim) in claims.iter().enumerate() {
+            let finding = match self.planned(base, claim)? {
+                Ok((planned, method)) => {
+                    jobs.push(Job { claim: number, planned, method });
+                    None
+                }
+                Err(finding) => Some(finding),
+            };
+            findings.push(finding);
+        }
+        for batch in batches(jobs, self.tables.candidates_per_batch) {
+            for (claim, finding) in self.trained(base, claims, &batch)? {
+                findings[claim] = Some(finding);
+            }
+        }
+        Ok(findings.into_iter().flatten().collect())
+    }
+
+    /// Findings of a batch of one recipe, by the number of the claim.
+    fn trained(
+        &self,
+        base: &MeasuredBase<'_>,
+        claims: &[Claim<'_, Adapter>],
+        batch: &[Job],
+    ) -> Result<Vec<(usize, Recomputed)>, MeasureError> {
+        let Some(first) = batch.first() else { return Ok(Vec::new()) };
+        let job = |job: &Job| InnerJob {
+            sequences: job.planned.sequences.clone(),
+            seed: claims[job.claim].candidate.seed,
+            start: None,
+        };
+        let inner: Vec<InnerJob> = batch.iter().map(job).collect();
+        let options = TrainOptions {
+            gradient_checkpointing: self.tables.gradient_checkpointing,
+            saves: None,
+        };
+        let recipe = first.planned.recipe.engine();
+        match inner_updates_with(base.decoder, &inner, &recipe, &options, &mut |_, _| {}) {
+            Ok(outcomes) => {
+                let each = batch.iter().zip(outcomes);
+                each.map(|(job, outcome)| {
+                    let finding = compared(base, &claims[job.claim], job, outcome)?;
+                    Ok((job.claim, finding))
+                })
+                .collect()
+            }
+            // One that cannot be trained at all must not decide about the others.
+            Err(error) if is_the_claims(&error) => match batch {
+                [one] => Ok(vec![(one.claim, Recomputed::refused(EDIT, None))]),
+                many => {
+                    let alone = many.iter().map(std::slice::from_ref);
+                    let each = alone.map(|one| self.trained(base, claims, one));
+                    Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
+                }
+            },
+            Err(error) => Err(MeasureError(error.to_string())),
+        }
+    }
+}
+
+/// The adapter that came of it beside the one that was handed in.
+fn compared(
+    base: &MeasuredBase<'_>,
+    claim: &Claim<'_, Adapter>,
+    job: &Job,
+    outcome: Outcome,
+) -> Result<Recomputed, MeasureError> {
+    let failed = |error: seal_model::ModelError| MeasureError(error.to_string());
+    let Ok(trained) = outcome else { return Ok(Recomputed::refused(DIVERGED, None)) };
+    let (ours, theirs) = (trained.adapter, claim.adapter);
+    if !same_settings(ours.spec(), theirs.spec()) {
+        return Ok(Recomputed::refused(SETTINGS, None));
+    }
+    // Only the tensors are compared, and they name the base by its digest alone.
+    let named = BaseModel { name: "", revision: None, digest: base.digest.as_bytes() };
+    let (_, tensors) = ours.to_peft_bytes(named).map_err(failed)?;
+    if job.method == Method::Digest && Some(sha256(&tensors)) == claim.candidate.adapter_digest() {
+        return Ok(Recomputed::equal());
+    }
+    let start = Adapter::init(base.decoder.config(), ours.spec(), claim.candidate.seed);
+    let far = distance(&start.map_err(failed)?, &ours, theirs).map_err(failed)?;
+    Ok(match (job.method, far) {
+        (Method::Tolerance(tolerance), Some(far)) if far <= tolerance => Recomputed::within(far),
+        _ => Recomputed::refused(DIFFERS, far),
+    })
+}
+
+/// The fault of a claim, not of the machine.
+fn is_the_claims(error: &TrainError) -> bool {
+    match error {
+        TrainError::Recipe { .. }
+        | TrainError::Sequence { .. }
+        | TrainError::Untrained { .. }
+        | TrainError::EndUnlearned { .. }
+        | TrainError::NothingToTrain { .. } => true,
+        TrainError::Diverged(_) | TrainError::Save(_) | TrainError::Model(_) => false,
+    }
+}
+
+/// Jobs of one recipe together, at most `size` of them.
+fn batches(jobs: Vec<Job>, size: usize) -> Vec<Vec<Job>> {
+    let mut batches: Vec<Vec<Job>> = Vec::new();
+    for job in jobs {
+        let fits = |batch: &&mut Vec<Job>| {
+            batch.len() < size && batch[0].planned.recipe_digest == job.planned.recipe_digest
+        };
+        match batches.iter_mut().find(fits) {
+            Some(batch) => batch.push(job),
+            None => batches.push(vec![job]),
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! What a claim comes to by the auditor's own tables, before anything is trained.
+
+use seal_model::{Adapter, Tokenizer};
+use seal_protocol::AuditPurpose;
+use seal_recipe::{PlanError, Planned, Planner, Sequencer};
+
+use super::{ARITHMETIC, EDIT, PARENT, RECIPE, Trainer};
+use crate::measure::MeasureError;
+use crate::recompute::compare::{Method, method};
+use crate::recompute::{Claim, MeasuredBase, Recomputed};
+
+impl Trainer {
+    /// What to train, or the finding that needs no training. The cheap checks are made whatever the
+    /// draw says.
+    pub(super) fn planned(
+        &self,
+        base: &MeasuredBase<'_>,
+        claim: &Claim<'_, Adapter>,
+    ) -> Result<Result<(Planned, Method), Recomputed>, MeasureError> {
+        let candidate = claim.candidate;
+        if candidate.parent_adapter_digest.is_some() {
+            return Ok(Err(Recomputed::refused(PARENT, None)));
+        }
+        let planned = match self.claimed_plan(base, claim) {
+            Ok(Some(planned)) => planned,
+            Ok(None) => return Ok(Err(Recomputed::refused(RECIPE, None))),
+            Err(error) if is_the_edits(&error) => {
+                return Ok(Err(Recomputed::refused(EDIT, None)));
+            }
+            Err(error) => return Err(MeasureError(error.to_string())),
+        };
+        let (own, is_exact) = (base.decoder.arithmetic(), !base.decoder.is_composed());
+        let Some(method) = method(&own, is_exact, &candidate.instruction_set, self.tolerance)
+        else {
+            return Ok(Err(Recomputed::refused(ARITHMETIC, None)));
+        };
+        Ok(if claim.drawn { Ok((planned, method)) } else { Err(Recomputed::not_drawn()) })
+    }
+
+    /// What these tables make of the claim's edits, if that is the recipe it names. What wants to
+    /// serve may come of either update; whatever else is asked, of the inner one.
+    fn claimed_plan(
+        &self,
+        base: &MeasuredBase<'_>,
+        claim: &Claim<'_, Adapter>,
+    ) -> Result<Option<Planned>, PlanError> {
+        let (planner, seed) = (self.planner(base), claim.candidate.seed);
+        let is_claimed = |planned: &Planned| planned.recipe_digest == claim.candidate.recipe_digest;
+        let serves = claim.purpose == AuditPurpose::Promotion;
+        if let [(digest, edit)] = claim.edits.as_slice() {
+            match planner.inner_update(*digest, edit, seed) {
+                Ok(planned) if is_claimed(&planned) => return Ok(Some(planned)),
+                // A consolidation follows no directives, so it may still be one.
+                Err(error) if !serves => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        match serves {
+            true => Ok(Some(planner.consolidation(&claim.edits, seed)?).filter(is_claimed)),
+            false => Ok(None),
+        }
+    }
+
+    pub(super) fn planner<'a>(&'a self, base: &MeasuredBase<'a>) -> Planner<'a> {
+        Planner {
+            sequencer: self.sequencer(base.tokenizer),
+            inner_update: &self.tables.inner_update,
+            consolidation: &self.tables.consolidation,
+            directives: &self.tables.directives,
+            inner_replay: &self.inner_replay,
+            consolidation_replay: &self.consolidation_replay,
+            chat: self.tables.chat.as_ref(),
+        }
+    }
+
+    pub(super) fn sequencer<'a>(&'a self, tokenizer: &'a Tokenizer) -> Sequencer<'a> {
+        Sequencer {
+            tokenizer,
+            start: self.start,
+            end: self.end,
+            max_tokens: self.tables.max_sequence_tokens,
+            chat: self.chat.as_ref(),
+        }
+    }
+}
+
+/// By these tables no student trains on the edit.
+fn is_the_edits(error: &PlanError) -> bool {
+    matches!(error, PlanError::Edit { .. } | PlanError::Directive(_) | PlanError::NoEdit)
+}
