@@ -35,6 +35,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Roles confine themselves before any thread exists, so they run before a runtime is built.
 fn main() -> ExitCode {
+    seal_service::allocator::keep_freed_memory();
     let cli = Cli::parse();
     match cli.command {
         Command::Teacher(role) => seal_teacher::run(&role.config),

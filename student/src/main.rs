@@ -9,6 +9,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    seal_service::allocator::keep_freed_memory();
     match config_path() {
         Some(path) => seal_student::run(&path),
         None => {
