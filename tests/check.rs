@@ -193,6 +193,36 @@ fn an_import_splits_real_passages_and_says_what_it_left_out() {
     assert!(said(&again).contains("--replace"), "{}", said(&again));
 }
 
+#[test]
+fn shares_that_no_passage_is_left_for_are_refused_with_the_mend() {
+    let folder = Folder::new();
+    let row = |round: Option<u32>, number: u32| {
+        let questions =
+            json!([{"question": "Who?", "answer": "A"}, {"question": "When?", "answer": "B"}]);
+        let text = format!("Passage {number} about nothing else.");
+        let mut row = json!({"title": "", "context": text, "questions": questions});
+        if let Some(round) = round {
+            row["round"] = json!(round);
+        }
+        row
+    };
+    let named: Vec<Value> = (0..4).map(|n| row(Some(1), n)).collect();
+    let free: Vec<Value> = (0..4).map(|n| row(None, n)).collect();
+    let (named, free) = (folder.file("named.jsonl", &named), folder.file("free.jsonl", &free));
+    let into = folder.0.path().join("run");
+    for option in ["--retention", "--held-out"] {
+        let import = |file: &str| {
+            seal(&["import", "jsonl", file, "--into", into.to_str().unwrap(), option, "1"])
+        };
+        let refused = import(&named);
+        assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+        assert!(said(&refused).contains(option) && said(&refused).contains("remove `round`"));
+        assert!(!into.exists(), "nothing is written");
+        assert_eq!(import(&free).status.code(), Some(0));
+        std::fs::remove_dir_all(&into).unwrap();
+    }
+}
+
 fn left_out_passages(report: &Value) -> u64 {
     let places = report["left_out"].as_array().unwrap().iter();
     places.filter(|left| !left["place"].as_str().unwrap().starts_with("question")).count() as u64

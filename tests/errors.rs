@@ -163,3 +163,14 @@ fn a_foreign_trust_root_is_refused_at_start() {
     assert_ne!(code, Some(0), "{said}");
     assert!(said.contains("root"), "{said}");
 }
+
+#[test]
+fn a_config_named_without_its_folder_is_found_in_the_current_one() {
+    let run = Run::small(&["--contexts", "1", "--held-out", "0"]);
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_seal"))
+        .args(["status", "--run", "run.toml"])
+        .current_dir(run.path(""))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", common::stderr(&output));
+}

@@ -74,10 +74,18 @@ fn one() -> usize {
     1
 }
 
+/// The folder of a file; that of a bare name is the current one.
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 impl RunDir {
     /// A folder that holds a `run.toml`.
     pub(crate) fn open(root: &Path) -> Result<Self> {
-        let root = if root.is_file() { root.parent().unwrap_or(Path::new(".")) } else { root };
+        let root = if root.is_file() { folder_of(root) } else { root };
         if !root.join("run.toml").is_file() {
             bail!(
                 "`{}` is no run folder (it has no run.toml); make one with `seal init FOLDER` or `seal demo`",

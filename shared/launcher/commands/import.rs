@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use seal_conductor::plan::{ContextRef, ContextUse};
 use serde::Serialize;
 
 use super::{hint, print_json};
@@ -46,9 +47,28 @@ pub(crate) fn import(global: &Global, import: &Import) -> Result<Option<Ended>, 
         show(global, &parts.left_out);
         return Err(Failure { ended: Ended::BadConfig, error: anyhow!(what) });
     }
+    shared_out(into, &parts)?;
     let files = write(&into.into, &parts, &sources, &shares, into.replace)?;
     report(global, &parts, files)?;
     Ok(None)
+}
+
+/// Whoever asks for shares gets them, or is told why not: passages whose round the source names keep
+/// it, so that none may be left.
+fn shared_out(into: &Destination, parts: &Parts) -> Result<(), Failure> {
+    let measured = |one: &ContextRef| one.usage == ContextUse::Evaluation;
+    let missing = if into.retention > 0 && parts.retention.is_empty() {
+        "--retention"
+    } else if into.held_out.is_some_and(|n| n > 0) && !parts.refs.iter().any(measured) {
+        "--held-out"
+    } else {
+        return Ok(());
+    };
+    let error = anyhow!(
+        "no passage is left for {missing}: those that name their `round` keep it; remove `round` from \
+         the rows that are to be shared out, or leave the option out"
+    );
+    Err(Failure { ended: Ended::BadConfig, error })
 }
 
 fn shares(into: &Destination, passages: usize) -> Result<Shares, Failure> {
