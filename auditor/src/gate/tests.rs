@@ -332,6 +332,58 @@ fn edits_without_effect_are_accepted_no_more_often_than_alpha() {
     assert!(accepted <= 50, "{accepted} of 1000");
 }
 
+/// How many of 1,000 edits on `n` questions are accepted whose true accuracy moves from 30 % by
+/// `points`, and whose gold answers become likelier by `nats` per token beside noise of one nat.
+fn accepted_of_1000(
+    evidence: Evidence,
+    n: usize,
+    (points, nats): (f64, f64),
+    rng: &mut ChaCha8Rng,
+) -> usize {
+    let settings = GateSettings { evidence, ..GateSettings::default() };
+    let mut drawn = |right: f64, shift: f64| -> Vec<Outcome> {
+        let mut drawn = outcomes(n, 0, -4.0);
+        for outcome in &mut drawn {
+            let noise: f64 = (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
+            outcome.exact = rng.random_bool(right);
+            outcome.log_prob =
+                outcome.log_prob.map(|nats| Micro::from_f64(nats.to_f64() + noise + shift));
+        }
+        drawn
+    };
+    let accepted = (0..1000).filter(|_| {
+        let (mut panels, mut candidate, early) = (edit_panels(), good(), early());
+        panels[0] = panel(PanelName::TauReward, 1, drawn(0.3, 0.0));
+        candidate[0] = drawn(0.3 + points, nats);
+        let candidates = [Judged { early: &early, outcomes: Some(&candidate) }];
+        let rulings = judge(&settings, AuditPurpose::Edit, settings.alpha, &panels, &candidates);
+        rulings[0].decision == Decision::Accept
+    });
+    accepted.count()
+}
+
+#[test]
+fn what_no_gain_and_what_a_gain_of_ten_points_is_worth_to_the_gate() {
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let alpha = GateSettings::default().alpha;
+    // Three standard errors above alpha.
+    let most = 1000.0 * alpha + 3.0 * (1000.0 * alpha * (1.0 - alpha)).sqrt();
+    for (evidence, gain) in [(Evidence::Graded, (0.1, 0.0)), (Evidence::Dense, (0.1, 0.5))] {
+        let mut found = Vec::new();
+        for n in [5, 40, 160, 640] {
+            let null = accepted_of_1000(evidence, n, (0.0, 0.0), &mut rng);
+            let gained = accepted_of_1000(evidence, n, gain, &mut rng);
+            println!(
+                "{evidence:?}, {n} questions: of 1,000 null edits {null} accepted at alpha {alpha}; \
+                 of 1,000 with a true gain of {gain:?} points and nats {gained}"
+            );
+            assert!(null as f64 <= most, "{null} null edits");
+            found.push(gained);
+        }
+        assert!(found.is_sorted() && found[3] > 800, "{found:?}");
+    }
+}
+
 #[test]
 fn grinding_on_one_context_wins_no_more_often_than_alpha() {
     let mut rng = ChaCha8Rng::seed_from_u64(6);
