@@ -29,6 +29,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "seal-service",
             "seal-model",
             "seal-training",
+            "seal-recipe",
         ],
     ),
     (

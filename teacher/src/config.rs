@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use seal_model::DeviceChoice;
 use seal_protocol::Digest;
+use seal_recipe::ReplayQuota;
 use seal_service::config::ConfigError;
 use seal_service::confine::Profile;
 use seal_service::endpoint::Endpoint;
@@ -133,16 +134,6 @@ pub struct PolicyUpdateSettings {
     pub directive_weight: f32,
     /// Lines mixed into every step.
     pub replay: Vec<ReplayQuota>,
-}
-
-/// One entry of `replay`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReplayQuota {
-    /// A JSON Lines file of `{"text": …}` rows.
-    pub file: PathBuf,
-    /// Lines drawn from it for one step.
-    pub lines: usize,
 }
 
 /// `[confinement]`.

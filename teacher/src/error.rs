@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use seal_model::ModelError;
 use seal_protocol::{Digest, ErrorBody};
+use seal_recipe::ReplayError;
 use seal_training::TrainError;
 use seal_trust::{CanonicalError, VerdictError, VerifyError};
 use seal_witness::{HeadsError, OwnKeyError, RootInForceError};
@@ -12,7 +13,6 @@ use crate::backends::{PaidError, RecordedError, Stop};
 use crate::contexts::ContextsError;
 use crate::egress::{ClientError, EgressRefusal, KeyReadError, RecordError, RedactionError};
 use crate::prompt::PromptError;
-use crate::replay::ReplayError;
 use crate::state::StateError;
 
 /// A request without effect.

@@ -25,7 +25,6 @@ mod policy_update;
 mod prompt;
 mod propose;
 mod python_text;
-mod replay;
 mod reply;
 mod rows;
 mod seeds;
@@ -39,9 +38,7 @@ pub use backends::{
     Api, BackendConfig, BudgetConfig, LimitsConfig, LocalConfig, MaxTokensField, OpenAiConfig,
     PaidError, RecordedConfig, RecordedError, RepeatsConfig, Stop,
 };
-pub use config::{
-    ConfinementConfig, PolicyUpdateSettings, ReplayQuota, SamplingSettings, TeacherConfig,
-};
+pub use config::{ConfinementConfig, PolicyUpdateSettings, SamplingSettings, TeacherConfig};
 pub use contexts::{Context, Contexts, ContextsError};
 pub use daemon::run;
 pub use egress::{
@@ -58,8 +55,8 @@ pub use family_choice::FamilyChoice;
 pub use memory::works;
 pub use prompt::{PromptError, Prompter, WrittenPrompt};
 pub use python_text::strip as stripped;
-pub use replay::ReplayError;
 pub use reply::{ParsedReply, PromptFamily, Unparsed};
+pub use seal_recipe::{ReplayError, ReplayQuota};
 pub use seeds::{proposal_seed, update_seed};
 pub use sequences::{SequenceBuilder, SequenceRule, context_sequence, titled};
 pub use state::StateError;

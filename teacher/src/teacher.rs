@@ -2,10 +2,12 @@
 //!
 //! **Invariant:** nothing here opens a connection, reads τ, or touches the student's weights.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use seal_model::{Tokenizer, folder_digest};
 use seal_protocol::{Digest, Envelope, Predicate, Role, Statement, Subject, UnixSeconds};
+use seal_recipe::{ReplaySource, read_all};
 use seal_service::clock::Clock;
 use seal_trust::{SigningKey, TrustedRoot, payload_digest, sha256_file, sign_statement};
 use seal_witness::{RootSource, Witness, own_key};
@@ -21,7 +23,6 @@ use crate::family_choice::FamilyChoice;
 use crate::memory::works;
 use crate::policies::Policies;
 use crate::prompt::Prompter;
-use crate::replay::{self, ReplayLines};
 use crate::state::State;
 
 /// Reports units done and units in all.
@@ -36,7 +37,7 @@ pub struct Teacher {
     pub(crate) exemplar_policies: ExemplarPolicies,
     pub(crate) edits: EditStore,
     pub(crate) state: State,
-    pub(crate) replay: Vec<ReplayLines>,
+    pub(crate) replay: Vec<ReplaySource>,
     pub(crate) root: TrustedRoot,
     pub(crate) witness: Arc<Witness>,
     pub(crate) base_digest: Digest,
@@ -111,12 +112,11 @@ impl Teacher {
             exemplar_policies: ExemplarPolicies::open(&config.state)?,
             edits: EditStore::open(&config.state)?,
             state: State::open(&config.state.join("state.sqlite"))?,
-            replay: config
-                .policy_update
-                .iter()
-                .flat_map(|update| &update.replay)
-                .map(replay::read)
-                .collect::<Result<_, _>>()?,
+            replay: match &config.policy_update {
+                // Paths in a config that was loaded are whole.
+                Some(update) => read_all(Path::new(""), &update.replay)?,
+                None => Vec::new(),
+            },
             base_digest: Digest::from_bytes(folder_digest(&config.base_model)?),
             tokenizer_digest: sha256_file(&tokenizer_file)
                 .map_err(|source| unwritable(&tokenizer_file, source))?,

@@ -14,6 +14,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use seal_model::Decoder;
 use seal_protocol::Digest;
+use seal_recipe::{ResolvedQuota, resolved};
 use seal_training::{OptimRecipe, SaveError, Saves, TrainOptions, TrainSequence, fine_tune_with};
 use seal_trust::digest_of;
 use serde::Serialize;
@@ -23,7 +24,6 @@ use crate::config::PolicyUpdateSettings;
 use crate::edits::unwritable;
 use crate::error::TeacherError;
 use crate::policy_update::{Learned, Lesson};
-use crate::replay::RecordedQuota;
 use crate::teacher::{Report, Teacher};
 
 /// The recipe as it is hashed.
@@ -35,7 +35,7 @@ struct Recipe<'a> {
     batch: usize,
     epochs: usize,
     directive_weight: f32,
-    replay: Vec<RecordedQuota>,
+    replay: Vec<ResolvedQuota>,
 }
 
 const LOSS: &str = "mean over reply tokens + mean over replay tokens";
@@ -124,7 +124,7 @@ impl Teacher {
             batch: settings.batch,
             epochs: settings.epochs,
             directive_weight: settings.directive_weight,
-            replay: self.replay.iter().map(|file| file.recorded.clone()).collect(),
+            replay: resolved(&self.replay),
         })?)
     }
 

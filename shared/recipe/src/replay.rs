@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub struct ReplayQuota {
     /// A JSON Lines file of `{"text": …}` rows.
     pub file: PathBuf,
-    /// Lines drawn from it for one update.
+    /// Lines drawn from it for one update, or for one step of the M-step.
     pub lines: usize,
 }
 
@@ -74,7 +74,7 @@ struct Row {
 
 /// A quota as it enters the recipe's digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct ResolvedQuota {
+pub struct ResolvedQuota {
     name: String,
     sha256: Digest,
     lines: usize,
@@ -142,7 +142,8 @@ fn draw_from<'a>(lines: &'a [String], quota: usize, rng: &mut ChaCha8Rng) -> Vec
     drawn
 }
 
-pub(crate) fn resolved(sources: &[ReplaySource]) -> Vec<ResolvedQuota> {
+/// Every source as it enters the digest of a recipe.
+pub fn resolved(sources: &[ReplaySource]) -> Vec<ResolvedQuota> {
     let one = |source: &ReplaySource| ResolvedQuota {
         name: source.name.clone(),
         sha256: source.sha256,
