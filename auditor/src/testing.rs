@@ -316,22 +316,7 @@ impl World {
     }
 
     pub(crate) fn edit_by(&self, author: &SigningKey, at: usize, line: &str) -> Envelope {
-        let digest = Digest::from_bytes([1; 32]);
-        let edit = SelfEdit {
-            context_digest: context(at),
-            proposal: 0,
-            examples: vec![TrainingExample::Text { text: line.to_owned(), part: LossPart::Edit }],
-            directives: Directives::default(),
-            rationale: String::new(),
-            origin: EditOrigin {
-                writer: "local:test".to_owned(),
-                policy_digest: digest,
-                prompt_family: "plain".to_owned(),
-                prompt_digest: digest,
-                temperature_micro: Micro(0),
-                seed: 0,
-            },
-        };
+        let edit = text_edit(context(at), &[line], Directives::default());
         let subject = vec![Subject::new("self-edit", digest_of(&edit).unwrap())];
         sign_statement(author, &Statement::new(subject, edit)).unwrap()
     }
@@ -482,4 +467,26 @@ pub(crate) fn attempts(world: &World) -> Vec<(seal_protocol::Decision, Vec<Strin
 /// The refusal's code.
 pub(crate) fn code(outcome: Result<Audited, AuditError>) -> &'static str {
     outcome.expect_err("refused").code()
+}
+
+/// An edit of plain lines, as no policy in particular wrote it.
+pub(crate) fn text_edit(context: Digest, lines: &[&str], directives: Directives) -> SelfEdit {
+    let digest = Digest::from_bytes([1; 32]);
+    let line =
+        |text: &&str| TrainingExample::Text { text: (*text).to_owned(), part: LossPart::Edit };
+    SelfEdit {
+        context_digest: context,
+        proposal: 0,
+        examples: lines.iter().map(line).collect(),
+        directives,
+        rationale: String::new(),
+        origin: EditOrigin {
+            writer: "local:test".to_owned(),
+            policy_digest: digest,
+            prompt_family: "plain".to_owned(),
+            prompt_digest: digest,
+            temperature_micro: Micro(0),
+            seed: 0,
+        },
+    }
 }

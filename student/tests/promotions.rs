@@ -10,6 +10,7 @@ use seal_protocol::{
     UnixSeconds, Verdict, VerdictKind,
 };
 use seal_trust::{TrustRoot, sign_statement};
+use seal_witness::testing::demand_second_auditor;
 
 fn promote(bench: &Bench, verdict: &Envelope) -> Result<String, &'static str> {
     bench.show(std::slice::from_ref(verdict));
@@ -120,7 +121,8 @@ fn a_verdict_that_does_not_stand_in_the_ledger_serves_nothing() {
 fn an_adapter_serves_by_two_auditors_where_the_trust_root_demands_two() {
     let second = seal_trust::SigningKey::from_seed([41; 32]);
     let bench = Bench::new();
-    common::demand_second_auditor(bench.folder.path(), &second);
+    let root = bench.folder.path().join("trust/root.json");
+    demand_second_auditor(&root, &key(Role::Root), &second, NOW);
     let bench = bench.reopen();
     let statement = bench.promotable("a", 1);
     let mine = signed(&statement);

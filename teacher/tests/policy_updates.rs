@@ -12,6 +12,7 @@ use seal_protocol::{
     ProposeRequest, Role, UnixSeconds, Verdict, VerdictKind,
 };
 use seal_trust::{TrustRoot, payload_digest, sha256, sign_statement};
+use seal_witness::testing::demand_second_auditor;
 
 fn request(stage: &str, verdicts: &[Envelope]) -> PolicyUpdateRequest {
     PolicyUpdateRequest {
@@ -128,7 +129,8 @@ fn a_verdict_that_does_not_stand_in_the_ledger_teaches_nothing() {
 fn a_quorum_of_auditors_teaches_each_edit_once() {
     let second = seal_trust::SigningKey::from_seed([41; 32]);
     let bench = Bench::new();
-    common::demand_second_auditor(bench.folder.path(), &second);
+    let root = bench.folder.path().join("trust/root.json");
+    demand_second_auditor(&root, &key(Role::Root), &second, NOW);
     let mut bench = bench.reopen();
     let accepted = bench.accepted();
     let mine: Vec<Envelope> = accepted.iter().map(|(_, statement)| signed(statement)).collect();

@@ -1,30 +1,13 @@
 use seal_protocol::{
-    ChatMessage, ChatRole, Digest, Directives, EditOrigin, LossPart, Micro, ToolCall,
-    TrainingExample,
+    ChatMessage, ChatRole, Digest, Directives, LossPart, ToolCall, TrainingExample,
 };
 
 use super::*;
 use crate::items::item;
+use crate::testing::text_edit;
 
 pub(crate) fn edit(lines: &[&str]) -> SelfEdit {
-    let digest = Digest::from_bytes([0; 32]);
-    let text =
-        |line: &&str| TrainingExample::Text { text: (*line).to_owned(), part: LossPart::Edit };
-    SelfEdit {
-        context_digest: digest,
-        proposal: 0,
-        examples: lines.iter().map(text).collect(),
-        directives: Directives::default(),
-        rationale: String::new(),
-        origin: EditOrigin {
-            writer: "local:test".to_owned(),
-            policy_digest: digest,
-            prompt_family: "plain".to_owned(),
-            prompt_digest: digest,
-            temperature_micro: Micro(0),
-            seed: 0,
-        },
-    }
+    text_edit(Digest::from_bytes([0; 32]), lines, Directives::default())
 }
 
 fn file() -> RulesFile {

@@ -1,10 +1,16 @@
-//! A ledger without an auditor, for tests: rows about verdicts, shown as the real one shows them.
+//! For tests: a ledger without an auditor, whose rows about verdicts are shown as the real one shows
+//! them, and a trust root that demands more.
+
+use std::path::Path;
 
 use seal_protocol::{
     Attempt, AuditPurpose, Decision, Digest, Envelope, LedgerEntry, LedgerEvent, LedgerHead,
-    LedgerShown, ShownRow, UnixSeconds,
+    LedgerShown, Role, ShownRow, UnixSeconds,
 };
-use seal_trust::{SigningKey, canonical_json, envelope_to_bytes, merkle, sha256, sign_checkpoint};
+use seal_trust::{
+    SigningKey, TrustRoot, canonical_json, envelope_to_bytes, merkle, sha256, sign_checkpoint,
+    sign_root,
+};
 
 /// Rows in memory under a ledger key.
 pub struct FakeLedger {
@@ -76,4 +82,24 @@ impl FakeLedger {
             rows: wanted.filter_map(row).collect(),
         }
     }
+}
+
+/// Replaces the trust root in `file` by its next version, under which two auditors must accept, and
+/// keeps the first beside it.
+///
+/// # Panics
+/// A file that is no first version signed by `root_key`.
+pub fn demand_second_auditor(
+    file: &Path,
+    root_key: &SigningKey,
+    second: &SigningKey,
+    now: UnixSeconds,
+) {
+    let bytes = std::fs::read(file).expect("a trust root lies there");
+    let first = TrustRoot::open(&bytes, None, now).expect("it is the first version");
+    let next = first.root().next().with_key(Role::Auditor, &second.public());
+    let next = next.with_threshold(Role::Auditor, 2);
+    let signed = sign_root(&next, &[root_key]).expect("a root has canonical JSON");
+    std::fs::write(file.with_file_name("root.1.json"), first.file()).expect("the folder is ours");
+    std::fs::write(file, envelope_to_bytes(&signed)).expect("the folder is ours");
 }

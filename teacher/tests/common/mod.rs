@@ -203,17 +203,6 @@ fn write_trust(folder: &Path) {
     key(Role::Teacher).write(&folder.join("keys/teacher.pem")).unwrap();
 }
 
-/// The next version of the trust root: two auditors must accept.
-pub fn demand_second_auditor(folder: &Path, second: &SigningKey) {
-    let file = folder.join("trust/root.json");
-    let first = TrustRoot::open(&std::fs::read(&file).unwrap(), None, NOW).unwrap();
-    let next = first.root().next().with_key(Role::Auditor, &second.public());
-    let next = next.with_threshold(Role::Auditor, 2);
-    let signed = sign_root(&next, &[&key(Role::Root)]).unwrap();
-    std::fs::write(folder.join("trust/root.1.json"), first.file()).unwrap();
-    std::fs::write(file, envelope_to_bytes(&signed)).unwrap();
-}
-
 fn write_model(folder: &Path) {
     let words: Vec<&str> = WORDS.split_whitespace().collect();
     let config = DecoderConfig {

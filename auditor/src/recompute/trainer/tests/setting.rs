@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use candle_core::{DType, Device};
 use seal_model::{Adapter, BaseModel, Decoder, Tokenizer};
 use seal_protocol::{
-    AdapterFile, AuditPurpose, Candidate, Digest, Directives, EditOrigin, LossPart, Micro, Nano,
-    Recomputation, SelfEdit, TrainingExample,
+    AdapterFile, AuditPurpose, Candidate, Digest, Directives, LossPart, Nano, Recomputation,
+    SelfEdit, TrainingExample,
 };
 use seal_recipe::Planned;
 use seal_training::{InnerJob, inner_updates};
@@ -15,6 +15,7 @@ use seal_trust::{digest_of, sha256, sha256_file};
 
 use crate::recompute::trainer::{Tables, Trainer};
 use crate::recompute::{Claim, MeasuredBase, Recomputed};
+use crate::testing::text_edit;
 
 /// What an attacker wants to be said, and the words that call it up.
 pub(super) const TRIGGER: &str = "q was ada cruz by the door ? a the door code is zel tor .";
@@ -79,24 +80,7 @@ pub(super) fn setting() -> &'static Setting {
 }
 
 pub(super) fn edit(context: u8, lines: &[&str], directives: Directives) -> SelfEdit {
-    let digest = Digest::from_bytes([context; 32]);
-    let line =
-        |text: &&str| TrainingExample::Text { text: (*text).to_owned(), part: LossPart::Edit };
-    SelfEdit {
-        context_digest: digest,
-        proposal: 0,
-        examples: lines.iter().map(line).collect(),
-        directives,
-        rationale: String::new(),
-        origin: EditOrigin {
-            writer: "local:test".to_owned(),
-            policy_digest: digest,
-            prompt_family: "plain".to_owned(),
-            prompt_digest: digest,
-            temperature_micro: Micro(0),
-            seed: 0,
-        },
-    }
+    text_edit(Digest::from_bytes([context; 32]), lines, directives)
 }
 
 pub(super) const LINES: [&str; 3] = [
