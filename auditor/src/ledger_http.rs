@@ -43,6 +43,9 @@ async fn on_disk<T: Send + 'static>(
             "cosignature_refused",
             error.to_string(),
         ),
+        LedgerError::NoCheckpoint(_) => {
+            ApiError::new(StatusCode::NOT_FOUND, "no_such_checkpoint", error.to_string())
+        }
         other => ApiError::internal(&other),
     })
 }

@@ -50,6 +50,9 @@ pub enum LedgerError {
     /// A line that is not kept.
     #[error("the cosignature is not kept: {0}")]
     CosignatureRefused(String),
+    /// A checkpoint that was asked for by its size.
+    #[error("the ledger has no checkpoint of {0} rows; ask without `at` for its last one")]
+    NoCheckpoint(u64),
     /// An origin that cannot stand in a checkpoint.
     #[error("`ledger_origin` cannot name a ledger")]
     Origin(#[from] seal_trust::NoteError),

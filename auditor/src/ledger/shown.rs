@@ -55,12 +55,12 @@ impl LedgerDesk {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last checkpoint with its cosignatures, that it continues what the reader knows, and the
-    /// rows of the verdicts asked for. An unknown verdict has no row; a reader that knows more rows
-    /// than there are gets no proof, and will say so.
+    /// The checkpoint asked for with its cosignatures, that it continues what the reader knows, and
+    /// the rows of the verdicts asked for. A verdict unknown there has no row; a reader that knows
+    /// more rows gets no proof, and will say so.
     ///
     /// # Errors
-    /// A database that was changed.
+    /// `NoCheckpoint`, and a database that was changed.
     pub fn show(&self, question: &LedgerQuestion) -> Result<LedgerShown, LedgerError> {
         let mut db = self.db();
         // One moment of the ledger: the model thread may write meanwhile.
@@ -122,7 +122,10 @@ impl LedgerDesk {
 /// # Errors
 /// As there.
 pub(crate) fn show(db: &Connection, question: &LedgerQuestion) -> Result<LedgerShown, LedgerError> {
-    let head = last(db)?.ok_or_else(|| LedgerError::Checkpoint("it is missing".to_owned()))?;
+    let head = match question.at {
+        Some(size) => at_size(db, size)?.ok_or(LedgerError::NoCheckpoint(size))?,
+        None => last(db)?.ok_or_else(|| LedgerError::Checkpoint("it is missing".to_owned()))?,
+    };
     let leaves = leaves(db, head.size)?;
     let origin = head.note.lines().next().unwrap_or_default();
     let known = question.known.iter().find(|known| known.origin == origin);

@@ -141,7 +141,7 @@ fn cosignatures_of_witnesses_travel_in_proofs_and_bundles_and_others_are_not_kep
     let world = world();
     drop(world.auditor());
     let desk = LedgerDesk::open(&world.state(), world.root.clone(), world.clock.clone()).unwrap();
-    let question = LedgerQuestion { known: Vec::new(), verdicts: Vec::new() };
+    let question = LedgerQuestion::default();
     let note = desk.show(&question).unwrap().checkpoint;
     let stranger = cosignature(&world.keys.student, "student", &note, NOW).unwrap();
     for line in [stranger, "— student AAAA\n".to_owned(), "nonsense".to_owned()] {
@@ -167,6 +167,33 @@ fn cosignatures_of_witnesses_travel_in_proofs_and_bundles_and_others_are_not_kep
 }
 
 #[test]
+fn an_earlier_checkpoint_is_shown_with_its_own_rows_and_cosignatures() {
+    let world = world();
+    let desk = LedgerDesk::open(&world.state(), world.root.clone(), world.clock.clone()).unwrap();
+    let verdicts: Vec<Digest> = verdicts(&world.state())
+        .unwrap()
+        .iter()
+        .map(|(envelope, _)| seal_trust::payload_digest(envelope).unwrap())
+        .collect();
+    let at = |at| LedgerQuestion { verdicts: verdicts.clone(), at, ..LedgerQuestion::default() };
+    let last = desk.show(&at(None)).unwrap();
+    assert_eq!(desk.show(&at(Some(7))).unwrap(), last);
+    let end = last.rows.iter().map(|row| row.index).max().unwrap();
+    let earlier = desk.show(&at(Some(end))).unwrap();
+    assert_eq!(earlier.rows.len(), last.rows.len() - 1, "the last verdict has no row there yet");
+
+    let line = cosignature(&witness_key(), "seal.internal/student", &earlier.checkpoint, NOW);
+    let cosignature = Cosignature { size: end, line: line.unwrap() };
+    let cosigned = desk.cosign(&cosignature).unwrap().checkpoint;
+    assert_eq!(desk.show(&at(Some(end))).unwrap().checkpoint, cosigned);
+    assert_eq!(desk.show(&at(None)).unwrap(), last, "cosigned is only what the witness saw");
+    for size in [0, 8, u64::MAX] {
+        let refused = desk.show(&at(Some(size))).unwrap_err();
+        assert!(matches!(refused, crate::ledger::LedgerError::NoCheckpoint(_)), "{refused}");
+    }
+}
+
+#[test]
 fn readers_are_shown_rows_of_verdicts_alone() {
     let world = world();
     let desk = LedgerDesk::open(&world.state(), world.root.clone(), world.clock.clone()).unwrap();
@@ -185,7 +212,9 @@ fn readers_are_shown_rows_of_verdicts_alone() {
     let others: Vec<Digest> = refused.flatten().collect();
     assert!(!others.is_empty());
     let ask = |verdicts: &[Digest]| {
-        desk.show(&LedgerQuestion { known: Vec::new(), verdicts: verdicts.to_vec() }).unwrap().rows
+        desk.show(&LedgerQuestion { verdicts: verdicts.to_vec(), ..LedgerQuestion::default() })
+            .unwrap()
+            .rows
     };
     assert_eq!(ask(&others), []);
     let shown = ask(&accepted);

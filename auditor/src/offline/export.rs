@@ -55,7 +55,7 @@ pub fn export(
     let database = Database::read(state)?;
     let ledger = rows::verify(state, &database)?;
     let roots = artefacts::roots(state, &database, roots)?;
-    let question = LedgerQuestion { known: Vec::new(), verdicts: Vec::new() };
+    let question = LedgerQuestion::default();
     let note = show(state, &question)?.checkpoint;
     let rows = ledger.entries.len() as u64;
     let Range { start: from, end: to } = range;

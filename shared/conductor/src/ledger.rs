@@ -12,7 +12,8 @@ use seal_service::endpoint::Endpoint;
 use crate::client::{Client, ClientError};
 
 /// Shows every auditor's ledger to the readers in turn; the last of them also the rows of `verdicts`,
-/// when the others have cosigned.
+/// when the others have cosigned. All are shown the checkpoint that the first one saw: rows added
+/// meanwhile would put the cosignatures under different checkpoints, none with all of them.
 ///
 /// # Errors
 /// A daemon that is gone, and a reader that refuses: a ledger that was rolled back or forked.
@@ -26,9 +27,11 @@ pub async fn show(
         verdicts.iter().filter_map(|verdict| seal_trust::payload_digest(verdict).ok()).collect();
     let last = readers.len().saturating_sub(1);
     for auditor in auditors {
+        let mut at = None;
         for (place, reader) in readers.iter().enumerate() {
             let wanted = if place == last { &wanted[..] } else { &[] };
-            show_one(&Client::new(auditor), &Client::new(reader), wanted).await?;
+            let seen = show_one(&Client::new(auditor), &Client::new(reader), wanted, at).await?;
+            at = Some(seen.head.size);
         }
     }
     Ok(())
@@ -38,9 +41,10 @@ async fn show_one(
     auditor: &Client,
     reader: &Client,
     verdicts: &[Digest],
+    at: Option<u64>,
 ) -> Result<LedgerSeen, ClientError> {
     let known: Vec<LedgerHead> = reader.get(path::LEDGER_HEADS).await?;
-    let question = LedgerQuestion { known, verdicts: verdicts.to_vec() };
+    let question = LedgerQuestion { known, verdicts: verdicts.to_vec(), at };
     let shown: LedgerShown = auditor.post(path::LEDGER, &question).await?;
     let seen: LedgerSeen = reader.post(path::LEDGER_HEADS, &shown).await?;
     if let Some(line) = &seen.cosignature {

@@ -37,7 +37,7 @@ struct Shown {
 }
 
 fn heads(global: &Global, run: &RunDir) -> Result<()> {
-    let question = LedgerQuestion { known: Vec::new(), verdicts: Vec::new() };
+    let question = LedgerQuestion::default();
     let shown = offline::show(&run.role_state(Role::Auditor), &question)?;
     let known = |role: Role| Ok((role, memory(run, role)?.map_or(Ok(Vec::new()), |m| m.known())?));
     let remembered = READERS.into_iter().map(known).collect::<Result<Vec<_>>>()?;

@@ -111,7 +111,7 @@ pub(crate) async fn promote(
 async fn show_ledger(run: &RunDir, student: &Client, verdicts: &[Envelope]) -> Result<()> {
     let known: Vec<LedgerHead> = student.get(path::LEDGER_HEADS).await?;
     let digests: Result<Vec<Digest>, _> = verdicts.iter().map(seal_trust::payload_digest).collect();
-    let question = LedgerQuestion { known, verdicts: digests? };
+    let question = LedgerQuestion { known, verdicts: digests?, at: None };
     let shown = offline::show(&run.role_state(Role::Auditor), &question)?;
     let _: LedgerSeen = student.post(path::LEDGER_HEADS, &shown).await?;
     Ok(())

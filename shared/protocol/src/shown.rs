@@ -18,20 +18,24 @@ pub struct LedgerHead {
 }
 
 /// What the auditor is asked to show of its ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LedgerQuestion {
     /// What the reader remembers, of whichever ledgers.
     pub known: Vec<LedgerHead>,
     /// Verdicts whose rows are to be shown, by the digest of their payload.
     pub verdicts: Vec<Digest>,
+    /// Size of the checkpoint to show; the last one where absent. Readers who must cosign one and
+    /// the same checkpoint name it, because rows are added meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
 }
 
 /// A ledger's claim with what convinces a reader of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LedgerShown {
-    /// Its last checkpoint with every cosignature so far, in C2SP form.
+    /// A checkpoint of it with every cosignature so far, in C2SP form.
     pub checkpoint: String,
     /// That it continues what the reader remembers; empty for a first look.
     pub consistency: Vec<Digest>,

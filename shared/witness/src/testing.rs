@@ -64,17 +64,26 @@ impl FakeLedger {
     /// # Panics
     /// With an origin that cannot stand in a checkpoint.
     pub fn show(&self, known: &[LedgerHead], verdicts: &[Envelope]) -> LedgerShown {
+        self.show_at(self.rows.len(), known, verdicts)
+    }
+
+    /// The same at the checkpoint of the first `size` rows.
+    ///
+    /// # Panics
+    /// With fewer rows than `size`, and as [`FakeLedger::show`].
+    pub fn show_at(&self, size: usize, known: &[LedgerHead], verdicts: &[Envelope]) -> LedgerShown {
+        let rows = &self.rows[..size];
         let leaves: Vec<Digest> =
-            self.rows.iter().map(|(_, entry)| merkle::leaf_hash(entry.as_bytes())).collect();
+            rows.iter().map(|(_, entry)| merkle::leaf_hash(entry.as_bytes())).collect();
         let size = leaves.len() as u64;
         let checkpoint = sign_checkpoint(&self.key, &self.origin, size, merkle::root(&leaves));
         let known = known.iter().find(|head| head.origin == self.origin);
         let known = known.map_or(0, |head| head.size as usize);
         let wanted = verdicts.iter().map(|verdict| sha256(&envelope_to_bytes(verdict)));
         let row = |digest: Digest| {
-            let index = self.rows.iter().position(|(there, _)| *there == digest)?;
+            let index = rows.iter().position(|(there, _)| *there == digest)?;
             let path = merkle::inclusion_proof(&leaves, index)?;
-            Some(ShownRow { index: index as u64, entry: self.rows[index].1.clone(), path })
+            Some(ShownRow { index: index as u64, entry: rows[index].1.clone(), path })
         };
         LedgerShown {
             checkpoint: checkpoint.expect("a test's origin is a name"),
