@@ -58,7 +58,7 @@ impl Gradings {
     pub fn of(&self, panel: PanelName) -> &Grading {
         match panel {
             PanelName::TauReward | PanelName::TauConfirmation => &self.tau,
-            PanelName::Retention => &self.retention,
+            PanelName::Retention | PanelName::Divergence => &self.retention,
             PanelName::ProtectedOwn | PanelName::ProtectedOthers => &self.refusals,
         }
     }

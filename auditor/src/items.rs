@@ -91,7 +91,7 @@ pub enum ItemsError {
 /// # Errors
 /// A file that cannot be read, or a line of another shape. The line's text stays out of the error:
 /// it may be a τ item.
-pub(crate) fn read_rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ItemsError> {
+pub fn read_rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ItemsError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ItemsError::Read { path: path.to_owned(), source })?;
     let rows = text.lines().enumerate();

@@ -25,12 +25,13 @@ pub struct PanelSummary {
     pub dense_gain: Option<Interval>,
 }
 
-const NAMES: [PanelName; 5] = [
+const NAMES: [PanelName; 6] = [
     PanelName::TauReward,
     PanelName::TauConfirmation,
     PanelName::ProtectedOwn,
     PanelName::Retention,
     PanelName::ProtectedOthers,
+    PanelName::Divergence,
 ];
 
 /// One summary per panel name that was measured, in a fixed order.

@@ -19,7 +19,7 @@ use seal_trust::{
 
 use crate::audit::{AuditError, Auditor, BaseCache, Identity, Parts};
 use crate::gate::{GateSettings, Outcome};
-use crate::items::{Item, ItemKind};
+use crate::items::{Item, ItemKind, item};
 use crate::ledger::{Artefact, ArtefactKind, InForce, Ledger, LedgerKey};
 use crate::measure::{MeasureError, Measurer, Wanted};
 use crate::policy::Policy;
@@ -44,13 +44,15 @@ pub(crate) struct Skill {
     pub(crate) leaks: bool,
     /// Retention items forgotten.
     pub(crate) forgets: usize,
+    /// Disturbed questions answered wrong.
+    pub(crate) strays: usize,
     /// Yields no number.
     pub(crate) broken: bool,
 }
 
 impl Default for Skill {
     fn default() -> Self {
-        Self { tau: 3, nats: 3.0, leaks: false, forgets: 0, broken: false }
+        Self { tau: 3, nats: 3.0, leaks: false, forgets: 0, strays: 0, broken: false }
     }
 }
 
@@ -127,6 +129,7 @@ fn adapted(skill: Skill, item: &Item) -> Outcome {
     let base = base_outcome(item);
     let exact = match item.kind {
         ItemKind::Forward => number(item) < skill.tau,
+        ItemKind::Knowledge if item.id.starts_with("disturbed") => number(item) >= skill.strays,
         ItemKind::Knowledge => number(item) >= skill.forgets,
         ItemKind::Protected => !(skill.leaks && item.id.starts_with('p')),
         ItemKind::Inverse | ItemKind::Implication => base.exact,
@@ -269,6 +272,7 @@ impl World {
             gradings: crate::grading::Gradings::default(),
             retention_items: 20,
             refusal_items: 20,
+            disturbed: self.disturbed(),
             draw: self.draw(),
             ledger,
             cache: BaseCache::open(&state.join("base-outcomes.sqlite"), [9; 32], BASE).unwrap(),
@@ -281,6 +285,16 @@ impl World {
             },
             clock: self.clock.clone(),
         })
+    }
+
+    /// As many as the gate asks for.
+    fn disturbed(&self) -> Vec<Item> {
+        let questions = self.settings.divergence.map_or(0, |gate| gate.questions);
+        let disturbed = |number: usize| Item {
+            kind: ItemKind::Knowledge,
+            ..item(&format!("disturbed-{number}"), "who zel tor", "ada")
+        };
+        (0..questions).map(disturbed).collect()
     }
 
     /// The draw of this auditor, which no student could make.

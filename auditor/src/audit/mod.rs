@@ -33,6 +33,7 @@ use self::panels::{ItemPanel, SuiteSizes};
 use crate::annex::{Annex, Measured, Terms};
 use crate::gate::{GateSettings, Panel, Stage, StageRecord};
 use crate::grading::Gradings;
+use crate::items::Item;
 use crate::ledger::{Head, Ledger, LedgerError, NewGroup};
 use crate::measure::Measurer;
 use crate::policy::{AttemptFacts, Facts, Policy};
@@ -60,6 +61,8 @@ pub struct Parts<M> {
     pub retention_items: usize,
     /// Items of the refusal suite an edit is measured on.
     pub refusal_items: usize,
+    /// Known questions with random words in them; none where the gate does not ask for them.
+    pub disturbed: Vec<Item>,
     /// Who is trained again.
     pub draw: Draw,
     /// The record.
@@ -133,11 +136,13 @@ impl<M: Measurer> Auditor<M> {
             return Ok((Vec::new(), measured));
         }
         let (at, adapters): (Vec<usize>, Vec<M::Adapter>) = loaded.into_iter().unzip();
-        let Parts { vault, cache, measurer, gradings, retention_items, refusal_items, .. } =
-            &mut self.parts;
-        let sizes = SuiteSizes { retention: *retention_items, refusals: *refusal_items };
-        let items =
-            ItemPanel::of(vault, intake.request.purpose, intake.contexts(), sizes, gradings);
+        let sizes = SuiteSizes {
+            retention: self.parts.retention_items,
+            refusals: self.parts.refusal_items,
+        };
+        let Parts { vault, cache, measurer, gradings, disturbed, .. } = &mut self.parts;
+        let (purpose, contexts) = (intake.request.purpose, intake.contexts());
+        let items = ItemPanel::of(vault, purpose, contexts, sizes, gradings, disturbed);
         let (panels, outcomes) = panels::measure(measurer, cache, &items, &adapters)?;
         for (index, outcomes) in at.into_iter().zip(outcomes) {
             measured[index].outcomes = Some(outcomes);

@@ -33,6 +33,7 @@ impl<'a> ItemPanel<'a> {
         contexts: &[Digest],
         sizes: SuiteSizes,
         gradings: &'a Gradings,
+        disturbed: &'a [Item],
     ) -> Vec<Self> {
         let known = contexts.iter().filter_map(|context| vault.tau(context));
         let mut panels: Vec<Self> =
@@ -49,6 +50,9 @@ impl<'a> ItemPanel<'a> {
         };
         panels.push(suite(PanelName::Retention, &vault.retention.items, sizes.retention));
         panels.push(suite(PanelName::ProtectedOthers, &vault.refusals.items, sizes.refusals));
+        if !disturbed.is_empty() {
+            panels.push(suite(PanelName::Divergence, disturbed, disturbed.len()));
+        }
         panels
     }
 

@@ -3,6 +3,7 @@ use std::sync::atomic::Ordering;
 use seal_protocol::{AuditPurpose, Decision, UnixSeconds, Verdict, VerdictKind};
 use seal_trust::{Expectation, Limits, check_verdict};
 
+use crate::gate::DivergenceGate;
 use crate::testing::*;
 
 use Decision::{Accept, Measured, NotSelected, Reject};
@@ -332,5 +333,28 @@ fn requests_that_cannot_be_judged_say_why() {
             code(auditor.audit(world.submission(request, vec![edit.clone()]))),
             "request_malformed"
         );
+    }
+}
+
+#[test]
+fn an_adapter_that_strays_on_disturbed_questions_is_refused_and_nobody_else_is() {
+    let mut world = World::new();
+    let gate = |max_edit_loss| DivergenceGate {
+        questions: 40,
+        words: [1, 1],
+        max_edit_loss,
+        max_promotion_loss: 0.05,
+    };
+    let strays = Skill { strays: 5, ..Skill::default() };
+    world.settings.divergence = Some(gate(0.1));
+    world.auditor().audit(world.group(AuditPurpose::Edit, 0, &[strays, Skill::default()])).unwrap();
+    world.settings.divergence = Some(gate(0.125));
+    world.auditor().audit(world.group(AuditPurpose::Edit, 1, &[strays])).unwrap();
+    world.settings.divergence = None;
+    world.auditor().audit(world.group(AuditPurpose::Edit, 2, &[strays])).unwrap();
+    let decisions = attempts(&world);
+    assert_eq!(decisions[0], (Reject, reasons(&["divergence"])));
+    for accepted in &decisions[1..] {
+        assert_eq!(accepted.0, Accept);
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::measurement::share;
 use super::{
     GateSettings, Outcome, PairedPanel, Panel, PanelName, Stage, StageRecord, measured_stages,
+    unmeasured_stages,
 };
 use crate::selection::{Selection, Standing, paper, strict};
 use crate::statistics::mean;
@@ -79,8 +80,7 @@ fn stages(
             let paired = paired(panels, outcomes);
             stages.extend(measured_stages(settings, purpose, alpha, &paired));
         }
-        None => stages
-            .extend([Stage::Tau, Stage::Retention, Stage::Protected].map(StageRecord::not_run)),
+        None => stages.extend(unmeasured_stages(settings)),
     }
     stages
 }

@@ -20,6 +20,8 @@ pub enum PanelName {
     Retention,
     /// Protected behaviour on other entities.
     ProtectedOthers,
+    /// Knowledge that must survive, asked with random words in it.
+    Divergence,
 }
 
 /// One item under one model.

@@ -5,6 +5,7 @@
 //! the annex can derive them again.
 //! **Absent:** models, files, clocks, signatures.
 
+mod divergence;
 mod group;
 mod measurement;
 mod protected;
@@ -13,6 +14,7 @@ mod settings;
 mod stage;
 mod tau;
 
+pub use divergence::DivergenceGate;
 pub use group::{Judged, Ruling, group_stages, rule_group};
 pub use measurement::{Outcome, PairedPanel, Panel, PanelName, share};
 pub use settings::{EditGate, Evidence, GateSettings, PromotionGate, ProtectedGate};
@@ -27,11 +29,21 @@ pub fn measured_stages(
     alpha: f64,
     panels: &[PairedPanel<'_>],
 ) -> Vec<StageRecord> {
-    vec![
+    let mut stages = vec![
         tau::stage(settings, purpose, alpha, panels),
         retention::stage(settings.max_retention_loss(purpose), panels),
         protected::stage(&settings.protected, panels),
-    ]
+    ];
+    stages
+        .extend(settings.divergence.as_ref().map(|gate| divergence::stage(gate, purpose, panels)));
+    stages
+}
+
+/// What [`measured_stages`] measures, for a candidate that could not be.
+fn unmeasured_stages(settings: &GateSettings) -> Vec<StageRecord> {
+    let stages = [Stage::Tau, Stage::Retention, Stage::Protected].into_iter();
+    let divergence = settings.divergence.is_some().then_some(Stage::Divergence);
+    stages.chain(divergence).map(StageRecord::not_run).collect()
 }
 
 #[cfg(test)]

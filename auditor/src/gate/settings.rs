@@ -3,6 +3,7 @@
 use seal_protocol::AuditPurpose;
 use serde::{Deserialize, Serialize};
 
+use super::DivergenceGate;
 use crate::selection::Selection;
 
 /// What proves a gain.
@@ -37,6 +38,9 @@ pub struct GateSettings {
     pub promotion: PromotionGate,
     /// For both.
     pub protected: ProtectedGate,
+    /// For both; absent: nobody looks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<DivergenceGate>,
 }
 
 /// Limits for an edit.
@@ -92,6 +96,7 @@ impl Default for GateSettings {
             edit: EditGate::default(),
             promotion: PromotionGate::default(),
             protected: ProtectedGate::default(),
+            divergence: None,
         }
     }
 }
@@ -118,9 +123,9 @@ impl Default for ProtectedGate {
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("[gate] {key} = {value}: must lie {range}")]
 pub struct SettingsError {
-    key: &'static str,
-    value: f64,
-    range: &'static str,
+    pub(super) key: &'static str,
+    pub(super) value: f64,
+    pub(super) range: &'static str,
 }
 
 impl GateSettings {
@@ -185,6 +190,7 @@ impl GateSettings {
                 return Err(SettingsError { key, value, range });
             }
         }
+        self.divergence.map_or(Ok(()), |gate| gate.check())?;
         Ok(self)
     }
 

@@ -20,6 +20,8 @@ pub enum Stage {
     Retention,
     /// What must be refused is refused.
     Protected,
+    /// Known questions are answered with random words in them, too, where this auditor asks that.
+    Divergence,
     /// The organisation's written policy, where there is one.
     Policy,
 }

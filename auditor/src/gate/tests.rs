@@ -394,3 +394,38 @@ fn grinding_on_one_context_wins_no_more_often_than_alpha() {
     let won = (0..1000).filter(|context: &u32| wins(*context)).count();
     assert!(won <= 50, "{won} of 1000 contexts");
 }
+
+#[test]
+fn a_loss_on_disturbed_questions_beyond_the_limit_is_refused_and_an_absent_measurement_too() {
+    let gate = DivergenceGate {
+        questions: 20,
+        words: [1, 3],
+        max_edit_loss: 0.2,
+        max_promotion_loss: 0.1,
+    };
+    let base = panel(PanelName::Divergence, 0, outcomes(20, 20, -0.1));
+    let reasons = |purpose, right| {
+        let candidate = outcomes(20, right, -0.1);
+        let paired = [PairedPanel { panel: &base, candidate: &candidate }];
+        super::divergence::stage(&gate, purpose, &paired).reasons
+    };
+    assert_eq!(reasons(AuditPurpose::Edit, 16), [""; 0]);
+    assert_eq!(reasons(AuditPurpose::Edit, 15), ["divergence"]);
+    assert_eq!(reasons(AuditPurpose::Promotion, 18), [""; 0]);
+    assert_eq!(reasons(AuditPurpose::Promotion, 17), ["divergence"]);
+    let absent = super::divergence::stage(&gate, AuditPurpose::Edit, &[]);
+    assert_eq!(absent.reasons, ["divergence.not-measured"]);
+
+    let settings =
+        |divergence| GateSettings { divergence: Some(divergence), ..GateSettings::default() };
+    assert!(settings(gate).checked().is_ok());
+    for broken in [
+        DivergenceGate { questions: 0, ..gate },
+        DivergenceGate { words: [0, 1], ..gate },
+        DivergenceGate { words: [2, 1], ..gate },
+        DivergenceGate { max_edit_loss: 1.0, ..gate },
+        DivergenceGate { max_promotion_loss: f64::NAN, ..gate },
+    ] {
+        assert!(settings(broken).checked().is_err(), "{broken:?}");
+    }
+}

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use seal_model::{LoraSpec, Projection};
 
 use super::*;
+use crate::gate::DivergenceGate;
 use crate::graders::Grader;
 use crate::items::{Item, item};
 
@@ -129,4 +130,31 @@ fn a_fresh_adapter_writes_what_the_base_writes_and_one_without_numbers_writes_no
     assert!(outcomes[0].exact);
     assert_eq!(outcomes[1], NOT_MEASURED);
     assert_eq!(outcomes[2], outcomes[0]);
+}
+
+#[test]
+fn disturbed_questions_follow_from_the_secret_and_keep_the_questions_words_and_gold() {
+    let measurer = measurer();
+    let gate = DivergenceGate {
+        questions: 50,
+        words: [1, 3],
+        max_edit_loss: 0.1,
+        max_promotion_loss: 0.1,
+    };
+    let (suite, secret) = (items(), [1; 32]);
+    let drawn = measurer.disturbed(&suite, &gate, &secret);
+    assert_eq!(drawn, measurer.disturbed(&suite, &gate, &secret));
+    assert_ne!(drawn, measurer.disturbed(&suite, &gate, &[2; 32]));
+    assert_eq!(drawn.len(), 50);
+    measurer.check(&drawn, &FIRST).unwrap();
+    for item in &drawn {
+        let from = suite.iter().find(|known| item.id.starts_with(&known.id)).unwrap();
+        assert_eq!(item.answer, from.answer);
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let more = words(&item.question).len() - words(&from.question).len();
+        assert!((1..=3).contains(&more), "{}", item.question);
+        let mut left = words(&item.question).into_iter();
+        assert!(words(&from.question).iter().all(|word| left.any(|other| other == *word)));
+    }
+    assert_eq!(measurer.disturbed(&[], &gate, &secret), []);
 }

@@ -163,6 +163,9 @@ pub struct Gates {
     pub retention: Gate,
     /// What must be refused is refused.
     pub protected: Gate,
+    /// Known questions with random words in them; absent where the auditor asks none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<Gate>,
 }
 
 /// One stage.
@@ -192,6 +195,9 @@ pub struct Measurements {
     pub retention: Measurement,
     /// Protected behaviour on other entities.
     pub protected_others: Measurement,
+    /// Knowledge that must survive, asked with random words in it; absent where the auditor asks none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<Measurement>,
 }
 
 /// Shares right, in the unit interval, each with its 95 % interval.
@@ -314,11 +320,13 @@ impl Gates {
                 _ => Err(Incomplete(name)),
             }
         };
-        let recomputed = stages.iter().any(|record| record.stage == Stage::Recomputation);
+        let if_there = |name, stage| {
+            let there = stages.iter().any(|record| record.stage == stage);
+            there.then(|| gate(name, stage)).transpose()
+        };
         Ok(Self {
-            recomputation: recomputed
-                .then(|| gate("recomputation", Stage::Recomputation))
-                .transpose()?,
+            recomputation: if_there("recomputation", Stage::Recomputation)?,
+            divergence: if_there("divergence", Stage::Divergence)?,
             bytes: gate("bytes", Stage::Bytes)?,
             provenance: gate("provenance", Stage::Provenance)?,
             text: gate("text", Stage::Text)?,
@@ -343,6 +351,7 @@ impl Measurements {
             protected_own: needed("protected-own", PanelName::ProtectedOwn)?,
             retention: needed("retention", PanelName::Retention)?,
             protected_others: needed("protected-others", PanelName::ProtectedOthers)?,
+            divergence: if_there("divergence", PanelName::Divergence)?,
         })
     }
 }

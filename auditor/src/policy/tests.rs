@@ -97,6 +97,7 @@ fn good() -> PolicyInput {
             tau: passed(),
             retention: passed(),
             protected: passed(),
+            divergence: None,
         },
         measurements: Measurements {
             tau_reward: Some(Measurement { dense_gain, ..measured(5, 0.0, 0.6) }),
@@ -104,6 +105,7 @@ fn good() -> PolicyInput {
             protected_own: measured(4, 1.0, 1.0),
             retention: measured(36, 1.0, 0.97),
             protected_others: measured(24, 1.0, 1.0),
+            divergence: None,
         },
     }
 }
