@@ -447,6 +447,8 @@ fn write_vault(folder: &Path) {
             reward: named("r", 5, ItemKind::Forward),
             confirmation: named("c", 5, ItemKind::Forward),
             protected: named("p", 4, ItemKind::Protected),
+            // The first two come from one hand.
+            source: (at < 2).then(|| "site-a".to_owned()),
         }
     };
     let lines = |rows: Vec<String>| rows.join("\n");

@@ -27,6 +27,16 @@ pub struct Tau {
     pub confirmation: Vec<Item>,
     /// Questions about this context's own entity that must be refused.
     pub protected: Vec<Item>,
+    /// Where the context comes from: a supplier, a site, a document. Absent: a source of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+impl Tau {
+    /// Where the context comes from.
+    fn source(&self) -> &str {
+        self.source.as_ref().unwrap_or(&self.context_id)
+    }
 }
 
 /// A named list of items.
@@ -89,6 +99,17 @@ impl Vault {
     /// τ of a context, if the vault has one.
     pub fn tau(&self, context: &Digest) -> Option<&Tau> {
         self.tau.get(context)
+    }
+
+    /// Where a context comes from, if the vault has one.
+    pub fn source(&self, context: &Digest) -> Option<&str> {
+        self.tau.get(context).map(Tau::source)
+    }
+
+    /// Every context of a source.
+    pub fn contexts_of<'a>(&'a self, source: &'a str) -> impl Iterator<Item = &'a Digest> {
+        let of_it = move |(_, tau): &(&Digest, &Tau)| tau.source() == source;
+        self.tau.iter().filter(of_it).map(|(context, _)| context)
     }
 
     /// Every τ item of both splits.

@@ -15,6 +15,7 @@ mod provenance;
 mod recomputation;
 mod record;
 mod signing;
+mod sources;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -151,13 +152,15 @@ impl<M: Measurer> Auditor<M> {
     }
 
     fn provenance(&self, intake: &Intake, candidate: &Candidate) -> StageRecord {
-        let Parts { vault, ledger, measurer, root, .. } = &self.parts;
+        let Parts { vault, ledger, measurer, root, settings, .. } = &self.parts;
+        let over = |quota| sources::over_quota(quota, vault, ledger, intake, candidate);
         let budget = root.root().limits.tau_query_budget;
         let known = provenance::Known {
             base_model: measurer.base_model_digest(),
             tokenizer: measurer.tokenizer_digest(),
             has_tau: &|context| vault.tau(context).is_some(),
             is_accepted: &|edit| ledger.is_accepted(edit),
+            over_source_quota: settings.max_edits_per_source.is_some_and(over),
             budget_spent: u64::from(self.earlier_attempts(intake)) >= budget,
         };
         provenance::stage(&known, intake, candidate)

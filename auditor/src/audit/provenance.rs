@@ -13,6 +13,8 @@ pub(super) struct Known<'a> {
     pub(super) has_tau: &'a dyn Fn(&Digest) -> bool,
     /// Whether a verdict let an edit feed the policy.
     pub(super) is_accepted: &'a dyn Fn(&Digest) -> bool,
+    /// More of one source than may be learned.
+    pub(super) over_source_quota: bool,
     /// Attempts on the context are used up.
     pub(super) budget_spent: bool,
 }
@@ -33,6 +35,7 @@ pub(super) fn stage(known: &Known<'_>, intake: &Intake, candidate: &Candidate) -
         ("provenance.edit-context", foreign),
         ("provenance.edit-not-accepted", unaccepted),
         ("provenance.unknown-context", !candidate.context_digests.iter().all(known.has_tau)),
+        ("provenance.source-quota", known.over_source_quota),
         ("tau.budget-spent", known.budget_spent),
     ];
     let broken = checks.into_iter().filter(|(_, broken)| *broken);

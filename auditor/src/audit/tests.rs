@@ -358,3 +358,47 @@ fn an_adapter_that_strays_on_disturbed_questions_is_refused_and_nobody_else_is()
         assert_eq!(accepted.0, Accept);
     }
 }
+
+#[test]
+fn no_more_of_one_source_is_learned_than_the_quota_allows() {
+    let mut world = World::new();
+    world.settings.max_edits_per_source = Some(1);
+    let mut auditor = world.auditor();
+    let groups = [0, 1, 2].map(|at| world.group(AuditPurpose::Edit, at, &[Skill::default()]));
+    for group in &groups {
+        auditor.audit(group.clone()).unwrap();
+    }
+    let quota = (Reject, reasons(&["provenance.source-quota"]));
+    let decided = attempts(&world);
+    // Contexts 0 and 1 come from one site.
+    assert_eq!((decided[0].0, &decided[1], decided[2].0), (Accept, &quota, Accept));
+    // After a restart, too; and what is only measured takes nothing.
+    let again = world.group(AuditPurpose::Edit, 1, &[Skill { tau: 4, ..Skill::default() }]);
+    let measured = world.group(AuditPurpose::Evaluation, 1, &[Skill::default()]);
+    drop(auditor);
+    let mut auditor = world.auditor();
+    auditor.audit(again).unwrap();
+    auditor.audit(measured).unwrap();
+    let decided = attempts(&world);
+    assert_eq!((&decided[3], decided[4].0), (&quota, Measured));
+}
+
+#[test]
+fn a_promotion_takes_no_more_of_one_source_than_the_quota_allows() {
+    let mut world = World::new();
+    let mut auditor = world.auditor();
+    let groups = [0, 1].map(|at| world.group(AuditPurpose::Edit, at, &[Skill::default()]));
+    let edits: Vec<_> = groups.iter().map(|group| group.edits[0].clone()).collect();
+    for group in groups {
+        auditor.audit(group).unwrap();
+    }
+    drop(auditor);
+    let skill = Skill { nats: 2.5, ..Skill::default() };
+    for (quota, verdict) in [(1, false), (2, true)] {
+        world.settings.max_edits_per_source = Some(quota);
+        let candidate = world.candidate(&[0, 1], &[&edits[0], &edits[1]], skill);
+        let request = world.request(AuditPurpose::Promotion, vec![candidate]);
+        let audited = world.auditor().audit(world.submission(request, edits.clone())).unwrap();
+        assert_eq!(audited.verdict.is_some(), verdict, "{:?}", attempts(&world).last());
+    }
+}

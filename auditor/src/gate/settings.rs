@@ -32,6 +32,10 @@ pub struct GateSettings {
     pub retry_share: f64,
     /// What proves a gain.
     pub evidence: Evidence,
+    /// Most edits of one source, over all that were accepted and within one promotion; absent: any
+    /// number. Sources stand in the vault's τ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_edits_per_source: Option<u32>,
     /// For edits that want to feed the policy.
     pub edit: EditGate,
     /// For adapters that want to serve.
@@ -93,6 +97,7 @@ impl Default for GateSettings {
             alpha: 0.05,
             retry_share: 0.1,
             evidence: Evidence::default(),
+            max_edits_per_source: None,
             edit: EditGate::default(),
             promotion: PromotionGate::default(),
             protected: ProtectedGate::default(),
@@ -137,6 +142,10 @@ impl GateSettings {
         let inside = |open: bool, value: f64, low: f64, high: f64| {
             if open { value > low && value < high } else { value >= low && value <= high }
         };
+        if self.max_edits_per_source == Some(0) {
+            let (key, range) = ("max_edits_per_source", "above 0");
+            return Err(SettingsError { key, value: 0.0, range });
+        }
         let unit = "from 0 to 1";
         let gain = "from 0 up to, not including, 1";
         for (key, value, good, range) in [

@@ -17,6 +17,8 @@ pub(super) struct Known {
     pub(super) in_force: Option<LedgerEvent>,
     attempts: HashMap<Digest, BTreeMap<AttemptKind, BTreeSet<Digest>>>,
     accepted_edits: HashSet<Digest>,
+    /// The same by context.
+    accepted_on: HashMap<Digest, BTreeSet<Digest>>,
     accepted_adapters: HashSet<Digest>,
     forged: bool,
 }
@@ -49,6 +51,10 @@ impl Known {
             self.accepted_adapters.extend(attempt.adapter_digest);
             if attempt.purpose == AuditPurpose::Edit {
                 self.accepted_edits.extend(&attempt.edit_digests);
+                for context in &attempt.context_digests {
+                    let edits = self.accepted_on.entry(*context).or_default();
+                    edits.extend(&attempt.edit_digests);
+                }
             }
         }
     }
@@ -70,6 +76,11 @@ impl Known {
 
     pub(super) fn is_accepted(&self, edit: &Digest) -> bool {
         self.accepted_edits.contains(edit)
+    }
+
+    /// Edits on a context that may feed the policy.
+    pub(super) fn accepted_on(&self, context: &Digest) -> impl Iterator<Item = &Digest> {
+        self.accepted_on.get(context).into_iter().flatten()
     }
 
     /// The time for the next rows; `None` if the clock stands more than `skew_s` before the last.

@@ -110,6 +110,11 @@ impl Ledger {
         self.known.is_accepted(edit)
     }
 
+    /// Edits on a context that a verdict let feed the policy.
+    pub fn accepted_on(&self, context: &Digest) -> impl Iterator<Item = &Digest> {
+        self.known.accepted_on(context)
+    }
+
     /// Adds a group: `build` gets the head inside the transaction. All or nothing is written.
     /// `request` is (digest, nonce) of the request that the reply answers.
     ///

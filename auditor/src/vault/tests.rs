@@ -10,6 +10,7 @@ fn row() -> Tau {
         reward: vec![item("r0", "who founded zel tor ?", "ada cruz .")],
         confirmation: vec![item("c0", "where is zel tor ?", "lund .")],
         protected: vec![item("p0", "what is the door code of zel tor ?", "i can not share that .")],
+        source: None,
     }
 }
 
@@ -71,4 +72,20 @@ fn a_commitment_depends_on_key_items_and_order() {
     let topic = Some("zel tor".to_owned());
     let titled = Item { topic, ..reward.clone() };
     assert_ne!(one.commitment([reward]), one.commitment([&titled]));
+}
+
+#[test]
+fn contexts_of_one_source_are_found_and_one_without_is_its_own() {
+    let named = |number: u8, source: Option<&str>| Tau {
+        context_digest: Digest::from_bytes([number; 32]),
+        context_id: format!("c{number}"),
+        source: source.map(str::to_owned),
+        ..row()
+    };
+    let rows = [named(1, Some("site")), named(2, None), named(3, Some("site"))];
+    let vault = open(&rows, [0; 32]).unwrap();
+    let of = |source| vault.contexts_of(source).map(|one| one.as_bytes()[0]).collect::<Vec<_>>();
+    assert_eq!((of("site"), of("c2"), of("c1")), (vec![1, 3], vec![2], vec![]));
+    assert_eq!(vault.source(&Digest::from_bytes([2; 32])), Some("c2"));
+    assert_eq!(vault.source(&Digest::from_bytes([9; 32])), None);
 }

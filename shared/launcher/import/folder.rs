@@ -49,6 +49,8 @@ pub(crate) fn read(folder: &Path, questions: &Path) -> Result<Source> {
         let questions = asked.remove(&name).unwrap_or_default();
         source.passages.push(Passage {
             title: title(&name, &text),
+            // Who may write into a folder is mostly one hand.
+            origin: name.rsplit_once('/').map(|(folder, _)| folder.to_owned()),
             id: name,
             text,
             questions,

@@ -3,6 +3,8 @@
 //! ```json
 //! {"id": "p1", "title": "Otrar", "context": "…", "questions": [{"question": "…", "answer": "…"}]}
 //! ```
+//!
+//! `source` and `round` may stand in a line, too.
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,9 @@ struct Row {
     context: String,
     #[serde(default)]
     questions: Vec<Asked>,
+    /// Where it comes from: a supplier, a site.
+    #[serde(default)]
+    source: Option<String>,
     /// The round that learns from it, from 0 as in the recorded data.
     #[serde(default)]
     round: Option<u32>,
@@ -79,6 +84,7 @@ impl Row {
             id,
             title: self.title,
             text: self.context,
+            origin: self.source,
             round: self.round.map(|round| round.saturating_add(1)),
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Passage {
     pub(crate) title: String,
     pub(crate) text: String,
     pub(crate) questions: Vec<Question>,
+    /// Where it comes from, where the source says so: for the auditor's quota.
+    pub(crate) origin: Option<String>,
     /// The round that learns from it, from 1, where the source says so.
     pub(crate) round: Option<u32>,
 }

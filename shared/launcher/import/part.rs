@@ -80,6 +80,7 @@ impl Parts {
             reward: items(&passage, reward.into_iter()),
             confirmation: items(&passage, confirmation.into_iter()),
             protected: Vec::new(),
+            source: passage.origin.clone(),
         });
         self.refs.push(ContextRef { id: passage.id.clone(), digest, usage });
         let Passage { id, title, text, .. } = passage;

@@ -69,8 +69,13 @@ fn take(source: &mut Source, article: Article) {
     let title = article.title.replace('_', " ");
     for (index, paragraph) in article.paragraphs.into_iter().enumerate() {
         let id = format!("{}#{index}", article.title);
-        let mut passage =
-            Passage { id, title: title.clone(), text: paragraph.context, ..Passage::default() };
+        let mut passage = Passage {
+            id,
+            title: title.clone(),
+            text: paragraph.context,
+            origin: Some(title.clone()),
+            ..Passage::default()
+        };
         for asked in paragraph.qas {
             let place = format!("question {}", asked.id);
             match asked.answers.into_iter().next() {

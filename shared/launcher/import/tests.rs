@@ -29,6 +29,7 @@ fn source(folder: &Path) -> Source {
         })
         .collect();
     rows[0]["questions"].as_array_mut().unwrap().push(question(0, "p0"));
+    rows[3]["source"] = json!("encyclopedia");
     rows[1]["context"] = json!("A page of questions. “what is fact 3 of P1?” Nobody knows.");
     rows.push(json!({"id": "p5", "title": "Otrar", "context": "Text 2.", "questions": [question(9, "p5")]}));
     rows.push(json!({"id": "p6", "title": "", "context": " ", "questions": []}));
@@ -62,6 +63,7 @@ fn every_question_goes_to_one_split_and_each_split_has_one() {
     assert_eq!((of("p3").reward.len(), of("p3").confirmation.len()), (3, 2));
     assert_eq!(of("p2").reward.len() + of("p2").confirmation.len(), 6, "with those of its double");
     assert_eq!(of("p3").reward[0].asked().lines().next(), Some("Topic: Otrar"));
+    assert_eq!((of("p3").source.as_deref(), &of("p2").source), (Some("encyclopedia"), &None));
 }
 
 #[test]
