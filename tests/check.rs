@@ -258,3 +258,35 @@ fn text_rules_are_tried_on_texts_before_they_refuse_anything() {
     let refused = seal(&["check", "rules", &broken, "--rules", rules]);
     assert_eq!(refused.status.code(), Some(BAD_DATA), "{}", said(&refused));
 }
+
+#[test]
+fn a_policy_is_examined_on_the_example_and_on_a_file_and_a_broken_one_is_named() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/policies");
+    let path = |name: &str| root.join(name).display().to_string();
+    let output = seal(&["--json", "check", "policy", &path("standard")]);
+    assert!(output.status.success(), "{}", said(&output));
+    let example = report(&output);
+    assert!(example["tests_passed"].as_u64().unwrap() >= 10);
+    let tried = &example["inputs"][0];
+    assert_eq!((&tried["allowed"], &tried["decisions"]), (&json!(true), &json!(200)));
+    assert!(tried["longest_us"].as_u64() >= tried["median_us"].as_u64());
+    assert!(tried["demanded"].as_array().unwrap().len() > 20);
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("input.json");
+    let text = std::fs::read_to_string(path("example-input.json")).unwrap();
+    std::fs::write(&file, text.replace("\"outcome\": \"passed\"", "\"outcome\": \"failed\""))
+        .unwrap();
+    let file = file.display().to_string();
+    let output = seal(&["--json", "check", "policy", &path("standard"), "--input", &file]);
+    let refused = &report(&output)["inputs"][0];
+    assert_eq!(refused["allowed"], json!(false));
+    assert_eq!(refused["reasons"], json!(["policy.refused", "policy.gates"]));
+
+    std::fs::write(&file, "{\"version\": 1}").unwrap();
+    let output = seal(&["check", "policy", &path("standard"), "--input", &file]);
+    assert_eq!(output.status.code(), Some(BAD_DATA));
+    assert!(said(&output).contains("not a policy input"), "{}", said(&output));
+    let output = seal(&["check", "policy", &path("nowhere")]);
+    assert_eq!(output.status.code(), Some(BAD_DATA));
+}

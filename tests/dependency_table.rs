@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -110,6 +111,28 @@ fn what_must_never_be_linked_is_not_reachable() {
     }
 }
 
+/// "What the auditor links" in docs/ARCHITECTURE.md names every crate of others that the auditor or one of
+/// ours under it names, and no other.
+#[test]
+fn the_table_of_what_the_auditor_links_is_true() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/ARCHITECTURE.md")).unwrap();
+    let section = text.split("## What the auditor links").nth(1).unwrap();
+    let rows =
+        section.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.map(|row| row.split('|').nth(1).unwrap());
+    let told: BTreeSet<String> =
+        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+    let (_, ours) = MAY_USE.iter().find(|(name, _)| *name == "seal-auditor").unwrap();
+    let used: BTreeSet<String> = ours
+        .iter()
+        .chain(&["seal-auditor"])
+        .flat_map(|name| linked_at(name, &["--depth", "1"]))
+        .filter(|name| !name.starts_with("seal-"))
+        .collect();
+    assert_eq!(told, used);
+}
+
 /// The root package turns features on, so what a crate links when it is built alone is asked apart.
 #[test]
 fn what_a_feature_brings_is_linked_with_it_and_not_without() {
@@ -127,11 +150,20 @@ fn what_a_feature_brings_is_linked_with_it_and_not_without() {
 }
 
 /// Every crate that a package links when it is built alone.
-fn linked(package: &str, features: &[&str]) -> BTreeSet<String> {
+fn linked(package: &str, arguments: &[&str]) -> BTreeSet<String> {
+    tree(package, "normal,build", arguments)
+}
+
+/// The same without what is only built with.
+fn linked_at(package: &str, arguments: &[&str]) -> BTreeSet<String> {
+    tree(package, "normal", arguments)
+}
+
+fn tree(package: &str, edges: &str, arguments: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--package", package, "--edges", "normal,build", "--prefix", "none"])
+        .args(["tree", "--package", package, "--edges", edges, "--prefix", "none"])
         .args(["--locked", "--offline"])
-        .args(features)
+        .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();

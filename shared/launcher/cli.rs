@@ -458,6 +458,15 @@ pub(crate) enum Check {
         #[arg(long, value_name = "FILE")]
         tau: Option<PathBuf>,
     },
+    /// Written policy: its own tests, what it says on inputs, which fields it demands, how long it takes.
+    Policy {
+        /// Folder of Rego files, tests among them.
+        bundle: PathBuf,
+        /// An input as the auditor makes it, in JSON; may be given several times. Default: an example,
+        /// an edit that every gate passed.
+        #[arg(long = "input", value_name = "FILE")]
+        inputs: Vec<PathBuf>,
+    },
     /// Every grader beside the verdicts of a recorded judge.
     Graders {
         /// JSON Lines of answers: `id`, `qi`, `base`, `base_ok`, `adapt`, `adapt_ok`, perhaps `cond`, `q`, `gold`.

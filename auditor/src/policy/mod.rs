@@ -10,6 +10,7 @@
 
 mod bundle;
 mod engine;
+mod examine;
 mod input;
 mod self_test;
 mod source;
@@ -17,6 +18,7 @@ mod stage;
 
 pub use bundle::{Bundle, BundleError};
 pub use engine::{Policy, PolicyError, Said, TIMEOUT};
+pub use examine::{Examined, examine};
 pub use input::{
     AttemptFacts, AuditorFacts, CandidateFacts, EditFacts, Estimate, Facts, Gate, Gates,
     INPUT_VERSION, Incomplete, InputError, Measurement, Measurements, PolicyInput, RequestFacts,

@@ -8,6 +8,7 @@ use seal_protocol::{
 };
 use serde_json::Value;
 
+use super::examine::{paths, removed};
 use super::*;
 use crate::gate::StageOutcome;
 use crate::testing::{Skill, World, attempts, rows};
@@ -134,34 +135,6 @@ fn the_standard_policy_allows_what_it_should_and_names_what_it_refuses() {
     assert_eq!(said.reasons(), ["policy.refused", "policy.gates", "policy.refusals"]);
 }
 
-/// Paths of every leaf and of every object or list, as JSON pointers.
-fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
-    let children: Vec<(String, &Value)> = match value {
-        Value::Object(fields) => {
-            fields.iter().map(|(name, child)| (format!("{at}/{name}"), child)).collect()
-        }
-        Value::Array(items) => {
-            items.iter().enumerate().map(|(i, child)| (format!("{at}/{i}"), child)).collect()
-        }
-        _ => Vec::new(),
-    };
-    for (path, child) in children {
-        found.push(path.clone());
-        paths(child, &path, found);
-    }
-}
-
-fn removed(value: &Value, path: &str) -> Value {
-    let mut value = value.clone();
-    let (parent, name) = path.rsplit_once('/').unwrap();
-    match value.pointer_mut(parent).unwrap() {
-        Value::Object(fields) => drop(fields.remove(name)),
-        Value::Array(items) => drop(items.remove(name.parse().unwrap())),
-        _ => unreachable!("a parent holds something"),
-    }
-    value
-}
-
 /// The same value as another type, and as none.
 fn other_types(value: &Value) -> Vec<Value> {
     let text = Value::String("zzz".to_owned());
@@ -184,8 +157,7 @@ fn no_input_with_a_field_missing_added_or_of_another_type_ever_reaches_a_policy(
     let value = serde_json::to_value(good()).unwrap();
     let read = |value: &Value| PolicyInput::from_json(value.to_string().as_bytes());
     assert_eq!(read(&value).unwrap(), good());
-    let mut all = Vec::new();
-    paths(&value, "", &mut all);
+    let all = paths(&value);
     assert!(all.len() > 60, "{}", all.len());
     for path in &all {
         if !may_be_absent(path) {
@@ -242,8 +214,7 @@ fn rego_alone_refuses_every_broken_value_that_the_standard_policy_reads() {
     let (policy, value) = (standard(), serde_json::to_value(good()).unwrap());
     let allowed = |value: &Value| policy.decide_json(&value.to_string()) == Said::Allowed;
     assert!(allowed(&value));
-    let mut all = Vec::new();
-    paths(&value, "", &mut all);
+    let all = paths(&value);
     let read: Vec<&String> = all.iter().filter(|path| !is_unread(path)).collect();
     assert!(read.len() >= 25, "{read:?}");
     for path in read {
@@ -268,8 +239,7 @@ proptest! {
         let mut value = serde_json::to_value(good()).unwrap();
         let mut read = false;
         for (field, type_, remove) in picks {
-            let mut all = Vec::new();
-            paths(&value, "", &mut all);
+            let mut all = paths(&value);
             all.retain(|path| !may_be_absent(path));
             let path = &all[field.index(all.len())];
             read |= !is_unread(path);
@@ -492,4 +462,29 @@ fn a_change_of_policy_is_a_row_of_the_ledger_and_both_bundles_are_kept() {
     assert_eq!(std::fs::read_dir(world.state().join("policies")).unwrap().count(), 2);
     crate::offline::verify_state(&world.state(), &world.root.clone().into(), crate::testing::NOW)
         .unwrap();
+}
+
+#[test]
+fn the_shipped_example_is_an_input_that_the_standard_policy_allows() {
+    let file = shipped("example-input.json");
+    let text = serde_json::to_string_pretty(&good()).unwrap() + "\n";
+    let there = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(there == text, "write `{}` anew:\n{text}", file.display());
+    assert_eq!(standard().decide(&good()), Said::Allowed);
+}
+
+#[test]
+fn examining_a_policy_tells_what_it_demands_and_what_it_does_not_look_at() {
+    let examined = examine(&standard(), &good(), 3);
+    assert_eq!((examined.said, examined.took.len()), (Said::Allowed, 3));
+    let demanded = |path: &str| examined.demanded.iter().any(|one| one == path);
+    assert!(demanded("/measurements/tau_reward/dense_gain/low"));
+    assert!(demanded("/auditor/enforcement/level"));
+    assert!(examined.not_asked.iter().any(|one| one == "/candidate/recipe_digest"));
+    let deaf = policy("default allow := true").unwrap();
+    let examined = examine(&deaf, &good(), 1);
+    assert_eq!(examined.demanded, [""; 0], "it allows whatever is missing");
+    let never = policy("default allow := false").unwrap();
+    let examined = examine(&never, &good(), 1);
+    assert_eq!((examined.demanded.len(), examined.not_asked.len()), (0, 0));
 }

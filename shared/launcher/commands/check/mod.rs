@@ -1,6 +1,7 @@
 //! `seal check`: our rules beside what others recorded. Each file is read once, row by row.
 
 mod graders;
+mod policy;
 mod rows;
 mod rules;
 mod selection;
@@ -27,6 +28,7 @@ pub(crate) async fn check(global: &Global, check: &Check) -> Result<Option<Ended
         Check::Rules { file, rules, tau } => {
             rules::check(global, file, rules, tau.as_deref()).await
         }
+        Check::Policy { bundle, inputs } => policy::check(global, bundle, inputs),
         Check::Graders { file, passages } => {
             graders::check(global, file, passages.as_deref()).await
         }
