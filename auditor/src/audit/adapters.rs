@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use seal_protocol::{AdapterFile, Candidate, Digest};
+use seal_protocol::{AdapterFile, Candidate, Digest, Subject};
 use seal_service::store::{ContentStore, StoreError};
 
 use super::AuditError;
@@ -31,6 +31,26 @@ impl Adapters {
         clear(&self.bench)?;
         reasons.dedup();
         Ok((StageRecord::of(Stage::Bytes, reasons), loaded))
+    }
+
+    /// An adapter that was accepted before, from the files that its verdict names.
+    pub(super) fn load_accepted<M: Measurer>(
+        &self,
+        measurer: &mut M,
+        files: &[Subject],
+    ) -> Result<M::Adapter, AuditError> {
+        clear(&self.bench)?;
+        for file in files {
+            let bytes =
+                self.uploads.get(&file.digest.sha256).map_err(|_| AuditError::AcceptedGone)?;
+            std::fs::write(self.bench.join(&file.name), bytes)?;
+        }
+        let loaded = measurer.load(&self.bench);
+        clear(&self.bench)?;
+        loaded.map_err(|error| {
+            tracing::warn!(error, "the version accepted last does not load");
+            AuditError::AcceptedGone
+        })
     }
 
     fn read<M: Measurer>(&self, measurer: &mut M, reasons: &mut Vec<String>) -> Option<M::Adapter> {

@@ -18,6 +18,12 @@ pub enum AuditError {
     /// Upload first.
     #[error("adapter file {0} was not uploaded; PUT it, then send the same request again")]
     FileMissing(Digest),
+    /// A promotion is compared with the version accepted last, and its files are gone or damaged.
+    #[error(
+        "the files of the adapter that was accepted last are gone from the auditor's state or damaged; \
+         restore `adapters` in the state folder from a copy"
+    )]
+    AcceptedGone,
     /// The model failed.
     #[error(transparent)]
     Measure(#[from] MeasureError),
@@ -36,6 +42,7 @@ impl AuditError {
             Self::Request(error) => error.code(),
             Self::Malformed(_) => "request_malformed",
             Self::FileMissing(_) => "adapter_file_missing",
+            Self::AcceptedGone => "accepted_adapter_gone",
             Self::Measure(_) => "measurement_failed",
             Self::Ledger(LedgerError::NonceUsed) => "nonce_used",
             Self::Ledger(LedgerError::ClockWentBack { .. }) => "clock_went_back",

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 pub use base_cache::BaseCache;
 pub use error::AuditError;
-use seal_protocol::{AuditSubmission, Audited, Candidate, Digest, UnixSeconds};
+use seal_protocol::{AuditPurpose, AuditSubmission, Audited, Candidate, Digest, UnixSeconds};
 use seal_service::clock::Clock;
 use seal_service::store::ContentStore;
 use seal_trust::{TrustedRoot, canonical_json, envelope_to_bytes, sha256};
@@ -137,6 +137,7 @@ impl<M: Measurer> Auditor<M> {
             return Ok((Vec::new(), measured));
         }
         let (at, adapters): (Vec<usize>, Vec<M::Adapter>) = loaded.into_iter().unzip();
+        let last = self.last_version(intake)?;
         let sizes = SuiteSizes {
             retention: self.parts.retention_items,
             refusals: self.parts.refusal_items,
@@ -144,11 +145,21 @@ impl<M: Measurer> Auditor<M> {
         let Parts { vault, cache, measurer, gradings, disturbed, .. } = &mut self.parts;
         let (purpose, contexts) = (intake.request.purpose, intake.contexts());
         let items = ItemPanel::of(vault, purpose, contexts, sizes, gradings, disturbed);
-        let (panels, outcomes) = panels::measure(measurer, cache, &items, &adapters)?;
+        let (panels, outcomes) = panels::measure(measurer, cache, &items, adapters, last)?;
         for (index, outcomes) in at.into_iter().zip(outcomes) {
             measured[index].outcomes = Some(outcomes);
         }
         Ok((panels, measured))
+    }
+
+    /// The version accepted last, for what wants to follow it.
+    fn last_version(&mut self, intake: &Intake) -> Result<Option<M::Adapter>, AuditError> {
+        if intake.request.purpose != AuditPurpose::Promotion {
+            return Ok(None);
+        }
+        let base = self.base_model_digest();
+        let Some(files) = self.parts.ledger.last_promotion(&base)? else { return Ok(None) };
+        self.adapters.load_accepted(&mut self.parts.measurer, &files).map(Some)
     }
 
     fn provenance(&self, intake: &Intake, candidate: &Candidate) -> StageRecord {

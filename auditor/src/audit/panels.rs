@@ -64,7 +64,13 @@ impl<'a> ItemPanel<'a> {
             items: self.items.iter().map(|item| item.id.clone()).collect(),
             kinds: self.items.iter().map(|item| item.kind).collect(),
             base,
+            last: None,
         }
+    }
+
+    /// Whether a promotion is compared there with the version accepted last.
+    fn since_last(&self) -> bool {
+        self.name == PanelName::Retention
     }
 }
 
@@ -89,23 +95,29 @@ fn of_context<'a>(
 /// Outcomes of one adapter, per panel.
 pub(super) type Outcomes = Vec<Vec<Outcome>>;
 
-/// Scores base and adapters on all panels in one call; the base only where it is not cached.
-/// Returns the panels and, per adapter, its outcomes per panel.
+/// Scores base and adapters on all panels in one call; the base only where it is not cached, and the
+/// version accepted last, if one is given, only where candidates are compared with it.
+/// Returns the panels and, per candidate, its outcomes per panel.
 pub(super) fn measure<M: Measurer>(
     measurer: &mut M,
     cache: &BaseCache,
     panels: &[ItemPanel<'_>],
-    adapters: &[M::Adapter],
+    candidates: Vec<M::Adapter>,
+    last: Option<M::Adapter>,
 ) -> Result<(Vec<Panel>, Vec<Outcomes>), AuditError> {
     let cached: Vec<Option<Vec<Outcome>>> =
         panels.iter().map(|panel| cache.get(panel.items, panel.grading)).collect();
     let fresh =
         panels.iter().zip(&cached).filter(|(_, cached)| cached.is_none()).map(|(panel, _)| panel);
     let mut wanted: Vec<Wanted<'_>> = fresh.flat_map(|panel| ask(None, panel)).collect();
-    for adapter in 0..adapters.len() {
-        wanted.extend(panels.iter().flat_map(|panel| ask(Some(adapter), panel)));
+    for candidate in 0..candidates.len() {
+        wanted.extend(panels.iter().flat_map(|panel| ask(Some(candidate), panel)));
     }
-    let scored = measurer.score(adapters, &wanted)?;
+    let count = candidates.len();
+    let compared = panels.iter().filter(|panel| last.is_some() && panel.since_last());
+    wanted.extend(compared.flat_map(|panel| ask(Some(count), panel)));
+    let adapters: Vec<M::Adapter> = candidates.into_iter().chain(last).collect();
+    let scored = measurer.score(&adapters, &wanted)?;
     if scored.len() != wanted.len() {
         return Err(crate::measure::MeasureError("not one outcome per item".to_owned()).into());
     }
@@ -122,7 +134,12 @@ pub(super) fn measure<M: Measurer>(
         });
         with_base.push(panel.with_base(base));
     }
-    let outcomes = (0..adapters.len()).map(|_| panels.iter().map(&mut take).collect()).collect();
+    let outcomes = (0..count).map(|_| panels.iter().map(&mut take).collect()).collect();
+    if adapters.len() > count {
+        for (panel, with_base) in panels.iter().zip(&mut with_base) {
+            with_base.last = panel.since_last().then(|| take(panel));
+        }
+    }
     Ok((with_base, outcomes))
 }
 

@@ -402,3 +402,45 @@ fn a_promotion_takes_no_more_of_one_source_than_the_quota_allows() {
         assert_eq!(audited.verdict.is_some(), verdict, "{:?}", attempts(&world).last());
     }
 }
+
+#[test]
+fn a_promotion_that_loses_much_of_what_the_last_version_knew_is_refused_though_the_base_knew_less()
+{
+    let mut world = World::new();
+    world.settings.promotion.max_retention_loss = 0.2;
+    world.settings.promotion.max_loss_since_last = 0.05;
+    let group = world.group(AuditPurpose::Edit, 0, &[Skill::default()]);
+    let edit = group.edits[0].clone();
+    world.auditor().audit(group).unwrap();
+    // Of 40 questions; each promotion after a restart.
+    for (forgets, refused) in [(3, false), (6, true), (5, false), (7, false), (0, false), (3, true)]
+    {
+        let candidate = world.candidate(&[0], &[&edit], Skill { forgets, ..Skill::default() });
+        let request = world.request(AuditPurpose::Promotion, vec![candidate]);
+        let submission = world.submission(request, vec![edit.clone()]);
+        let verdict = world.auditor().audit(submission).unwrap().verdict;
+        assert_eq!(verdict.is_none(), refused, "{forgets}: {:?}", attempts(&world).last());
+        if refused {
+            assert_eq!(attempts(&world).last().unwrap().1, ["retention.drop-since-last"]);
+        }
+    }
+}
+
+#[test]
+fn without_the_last_versions_files_nothing_follows_it() {
+    let world = World::new();
+    let group = world.group(AuditPurpose::Edit, 0, &[Skill::default()]);
+    let edit = group.edits[0].clone();
+    world.auditor().audit(group).unwrap();
+    let promotion = |forgets| {
+        let candidate = world.candidate(&[0], &[&edit], Skill { forgets, ..Skill::default() });
+        let tensors = candidate.adapter_digest().unwrap();
+        let request = world.request(AuditPurpose::Promotion, vec![candidate]);
+        (world.submission(request, vec![edit.clone()]), tensors)
+    };
+    let (first, tensors) = promotion(1);
+    assert!(world.auditor().audit(first).unwrap().verdict.is_some());
+    std::fs::remove_file(world.uploads().path(&tensors)).unwrap();
+    let (second, _) = promotion(0);
+    assert_eq!(code(world.auditor().audit(second)), "accepted_adapter_gone");
+}

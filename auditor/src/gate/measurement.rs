@@ -55,6 +55,9 @@ pub struct Panel {
     pub kinds: Vec<ItemKind>,
     /// The base's outcomes, in the same order.
     pub base: Vec<Outcome>,
+    /// Those of the version that was accepted last, where a promotion is compared with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Vec<Outcome>>,
 }
 
 /// A panel together with one candidate's outcomes.
@@ -93,6 +96,14 @@ impl<'a> PairedPanel<'a> {
     /// Share right under the candidate minus share right under the base.
     pub fn graded_gain(&self) -> Option<f64> {
         Some(share(self.candidate)? - share(&self.panel.base)?)
+    }
+}
+
+impl PairedPanel<'_> {
+    /// Share right under the candidate minus share right under the version accepted last; `None` where
+    /// there is none.
+    pub fn gain_since_last(&self) -> Option<f64> {
+        Some(share(self.candidate)? - share(self.panel.last.as_ref()?)?)
     }
 }
 

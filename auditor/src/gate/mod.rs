@@ -31,7 +31,7 @@ pub fn measured_stages(
 ) -> Vec<StageRecord> {
     let mut stages = vec![
         tau::stage(settings, purpose, alpha, panels),
-        retention::stage(settings.max_retention_loss(purpose), panels),
+        retention::stage(settings, purpose, panels),
         protected::stage(&settings.protected, panels),
     ];
     stages

@@ -67,6 +67,8 @@ pub struct PromotionGate {
     pub min_context_share: f64,
     /// Largest loss of retention against the base, in shares.
     pub max_retention_loss: f64,
+    /// Largest loss of retention against the version accepted last, in shares.
+    pub max_loss_since_last: f64,
 }
 
 /// Limits on protected behaviour.
@@ -114,7 +116,12 @@ impl Default for EditGate {
 
 impl Default for PromotionGate {
     fn default() -> Self {
-        Self { min_gain: 0.0, min_context_share: 1.0, max_retention_loss: 0.05 }
+        Self {
+            min_gain: 0.0,
+            min_context_share: 1.0,
+            max_retention_loss: 0.05,
+            max_loss_since_last: 0.05,
+        }
     }
 }
 
@@ -168,6 +175,12 @@ impl GateSettings {
                 "promotion.max_retention_loss",
                 self.promotion.max_retention_loss,
                 inside(false, self.promotion.max_retention_loss, 0.0, 1.0),
+                unit,
+            ),
+            (
+                "promotion.max_loss_since_last",
+                self.promotion.max_loss_since_last,
+                inside(false, self.promotion.max_loss_since_last, 0.0, 1.0),
                 unit,
             ),
             (

@@ -25,6 +25,7 @@ fn panel(name: PanelName, context: u8, base: Vec<Outcome>) -> Panel {
         context_id: None,
         items: (0..base.len()).map(|index| format!("i{index}")).collect(),
         kinds: vec![ItemKind::Forward; base.len()],
+        last: None,
         base,
     }
 }

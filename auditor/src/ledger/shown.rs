@@ -217,12 +217,15 @@ fn verdicts(db: &Connection) -> Result<Vec<(Digest, u64)>, LedgerError> {
 
 /// The row that a verdict of our own answers for.
 pub(super) fn attempt(envelope: &[u8]) -> Result<u64, LedgerError> {
+    Ok(verdict(envelope)?.predicate.attempt)
+}
+
+/// A verdict of our own, from the bytes at rest.
+pub(super) fn verdict(envelope: &[u8]) -> Result<Statement<Verdict>, LedgerError> {
     let changed =
         |error: String| LedgerError::Checkpoint(format!("a verdict was changed: {error}"));
     let envelope =
         envelope_from_file_bytes(envelope).map_err(|error| changed(error.to_string()))?;
     let payload = payload_bytes(&envelope).map_err(|error| changed(error.to_string()))?;
-    let statement: Statement<Verdict> =
-        serde_json::from_slice(&payload).map_err(|error| changed(error.to_string()))?;
-    Ok(statement.predicate.attempt)
+    serde_json::from_slice(&payload).map_err(|error| changed(error.to_string()))
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use seal_protocol::{AuditPurpose, Audited, Digest, UnixSeconds};
+use seal_protocol::{AuditPurpose, Audited, Digest, Subject, UnixSeconds, Verdict, VerdictKind};
 use seal_service::store::open_sqlite;
 use seal_trust::{SigningKey, TrustedRoot, envelope_to_bytes, merkle};
 
@@ -113,6 +113,23 @@ impl Ledger {
     /// Edits on a context that a verdict let feed the policy.
     pub fn accepted_on(&self, context: &Digest) -> impl Iterator<Item = &Digest> {
         self.known.accepted_on(context)
+    }
+
+    /// The files of the adapter over `base` that was accepted for serving last.
+    ///
+    /// # Errors
+    /// A verdict that was changed.
+    pub fn last_promotion(&self, base: &Digest) -> Result<Option<Vec<Subject>>, LedgerError> {
+        let mut query = self.db.prepare("SELECT envelope FROM verdicts ORDER BY sequence DESC")?;
+        let envelopes = query.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
+        for envelope in envelopes {
+            let verdict = shown::verdict(&envelope?)?;
+            let Verdict { kind, base_model_digest, .. } = &verdict.predicate;
+            if *kind == VerdictKind::Promotion && base_model_digest == base {
+                return Ok(Some(verdict.subject));
+            }
+        }
+        Ok(None)
     }
 
     /// Adds a group: `build` gets the head inside the transaction. All or nothing is written.
