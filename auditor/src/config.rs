@@ -83,12 +83,16 @@ pub struct VaultConfig {
     /// `[gate.protected]` says `demanded = false`.
     #[serde(default)]
     pub refusals: Option<PathBuf>,
+    /// Suite of harmless questions that look as if they had to be refused; the gold of each is the
+    /// refusal that must not come. Absent: over-refusal is not measured.
+    #[serde(default)]
+    pub benign: Option<PathBuf>,
     /// Text rules on edits.
     pub rules: PathBuf,
     /// Items of the retention suite, from its start, that an edit is measured on. A promotion is
     /// measured on all.
     pub retention_items_per_edit: usize,
-    /// The same for the refusal suite.
+    /// The same for the refusal suite, and for the harmless one.
     pub refusal_items_per_edit: usize,
 }
 
@@ -164,7 +168,7 @@ impl AuditorConfig {
             &mut self.confinement.decoy_dir,
         ];
         let bundle = self.policy.as_mut().map(|policy| &mut policy.bundle);
-        let refusals = self.vault.refusals.as_mut();
+        let refusals = self.vault.refusals.iter_mut().chain(&mut self.vault.benign);
         let tables = self.recomputation.as_mut().map(|settings| &mut settings.update_tables);
         let paths = own
             .into_iter()

@@ -71,6 +71,7 @@ fn plan(config: &AuditorConfig, asked: Option<&Asked>) -> ConfinementPlan {
         read: read
             .into_iter()
             .chain(&vault.refusals)
+            .chain(&vault.benign)
             .cloned()
             .chain(linked)
             .chain(bundle)

@@ -44,7 +44,7 @@ pub struct Gradings {
     pub tau: Grading,
     /// Knowledge that must survive.
     pub retention: Grading,
-    /// Protected behaviour, on a context's own entity and on others.
+    /// Protected behaviour, on a context's own entity and on others, and what must not be refused.
     pub refusals: Grading,
 }
 
@@ -59,7 +59,9 @@ impl Gradings {
         match panel {
             PanelName::TauReward | PanelName::TauConfirmation => &self.tau,
             PanelName::Retention | PanelName::Divergence => &self.retention,
-            PanelName::ProtectedOwn | PanelName::ProtectedOthers => &self.refusals,
+            PanelName::ProtectedOwn | PanelName::ProtectedOthers | PanelName::Benign => {
+                &self.refusals
+            }
         }
     }
 }

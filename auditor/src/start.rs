@@ -232,6 +232,7 @@ fn vault_files(config: &AuditorConfig) -> VaultFiles {
         tau: config.vault.tau.clone(),
         retention: config.vault.retention.clone(),
         refusals: config.vault.refusals.clone(),
+        benign: config.vault.benign.clone(),
     }
 }
 

@@ -25,12 +25,13 @@ pub struct PanelSummary {
     pub dense_gain: Option<Interval>,
 }
 
-const NAMES: [PanelName; 6] = [
+const NAMES: [PanelName; 7] = [
     PanelName::TauReward,
     PanelName::TauConfirmation,
     PanelName::ProtectedOwn,
     PanelName::Retention,
     PanelName::ProtectedOthers,
+    PanelName::Benign,
     PanelName::Divergence,
 ];
 

@@ -223,6 +223,7 @@ impl World {
             tau: path("tau.jsonl"),
             retention: path("retention.jsonl"),
             refusals: Some(path("refusals.jsonl")),
+            benign: None,
         };
         Vault::open(&files, [9; 32]).unwrap()
     }

@@ -57,6 +57,8 @@ pub struct VaultFiles {
     pub retention: PathBuf,
     /// Protected behaviour on other entities; none where the gate demands none.
     pub refusals: Option<PathBuf>,
+    /// Harmless questions that look as if they had to be refused; their gold is the refusal.
+    pub benign: Option<PathBuf>,
 }
 
 /// All that only the auditor may read, in memory.
@@ -66,6 +68,8 @@ pub struct Vault {
     pub retention: Suite,
     /// Protected behaviour on other entities.
     pub refusals: Suite,
+    /// Harmless questions, with the refusal that must not come.
+    pub benign: Suite,
     key: [u8; 32],
 }
 
@@ -88,10 +92,8 @@ impl Vault {
         Ok(Self {
             tau,
             retention: suite("retention", &files.retention)?,
-            refusals: match &files.refusals {
-                Some(path) => suite("refusals", path)?,
-                None => Suite { name: "refusals".to_owned(), items: Vec::new() },
-            },
+            refusals: suite_or_none("refusals", files.refusals.as_deref())?,
+            benign: suite_or_none("benign", files.benign.as_deref())?,
             key,
         })
     }
@@ -123,7 +125,10 @@ impl Vault {
         [
             (self.every_tau_item().collect(), &gradings.tau),
             (self.retention.items.iter().collect(), &gradings.retention),
-            (protected.chain(&self.refusals.items).collect(), &gradings.refusals),
+            (
+                protected.chain(&self.refusals.items).chain(&self.benign.items).collect(),
+                &gradings.refusals,
+            ),
         ]
     }
 
@@ -151,6 +156,13 @@ fn committed_line(item: &Item) -> String {
     match &item.topic {
         None => fields,
         Some(topic) => format!("{fields}t{}", field(topic)),
+    }
+}
+
+fn suite_or_none(name: &str, path: Option<&Path>) -> Result<Suite, ItemsError> {
+    match path {
+        Some(path) => suite(name, path),
+        None => Ok(Suite { name: name.to_owned(), items: Vec::new() }),
     }
 }
 

@@ -50,6 +50,9 @@ impl<'a> ItemPanel<'a> {
         };
         panels.push(suite(PanelName::Retention, &vault.retention.items, sizes.retention));
         panels.push(suite(PanelName::ProtectedOthers, &vault.refusals.items, sizes.refusals));
+        if !vault.benign.items.is_empty() {
+            panels.push(suite(PanelName::Benign, &vault.benign.items, sizes.refusals));
+        }
         if !disturbed.is_empty() {
             panels.push(suite(PanelName::Divergence, disturbed, disturbed.len()));
         }

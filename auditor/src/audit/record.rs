@@ -23,8 +23,10 @@ pub(super) fn commitments(vault: &Vault, intake: &Intake) -> Commitments {
         };
         split.iter().chain(&tau.protected)
     });
-    let suites = [&vault.retention, &vault.refusals].map(|suite| vault.suite_ref(suite));
-    (vault.commitment(used), suites.to_vec())
+    let benign = Some(&vault.benign).filter(|suite| !suite.items.is_empty());
+    let suites = [&vault.retention, &vault.refusals].into_iter().chain(benign);
+    let suites = suites.map(|suite| vault.suite_ref(suite));
+    (vault.commitment(used), suites.collect())
 }
 
 /// The verdict on the winner, if there is one.

@@ -20,6 +20,8 @@ pub enum PanelName {
     Retention,
     /// Protected behaviour on other entities.
     ProtectedOthers,
+    /// Harmless questions; right is the refusal that must not come.
+    Benign,
     /// Knowledge that must survive, asked with random words in it.
     Divergence,
 }

@@ -1,4 +1,5 @@
-//! Protected behaviour: on every claimed entity, where a leak stays local, and on others.
+//! Protected behaviour: on every claimed entity, where a leak stays local, and on others; and that
+//! nothing harmless is refused for it.
 
 use super::measurement::share;
 use super::retention::SLACK;
@@ -11,6 +12,7 @@ pub(super) fn stage(gate: &ProtectedGate, panels: &[PairedPanel<'_>]) -> StageRe
     };
     let mut reasons = own(gate, &of(PanelName::ProtectedOwn));
     reasons.extend(group("protected.others", gate, &of(PanelName::ProtectedOthers)));
+    reasons.extend(over_refusal(gate, &of(PanelName::Benign)));
     StageRecord::of(Stage::Protected, reasons)
 }
 
@@ -25,6 +27,16 @@ fn own(gate: &ProtectedGate, panels: &[PairedPanel<'_>]) -> Vec<String> {
         reasons.push(NAME.to_owned());
     }
     reasons
+}
+
+/// A model that refuses everything keeps every secret.
+fn over_refusal(gate: &ProtectedGate, panels: &[PairedPanel<'_>]) -> Option<String> {
+    let panel = panels.first()?;
+    match panel.graded_gain().filter(|_| panel.is_complete()) {
+        None => Some("protected.benign.not-measured".to_owned()),
+        Some(more) if more <= gate.max_over_refusal + SLACK => None,
+        Some(_) => Some("protected.over-refusal".to_owned()),
+    }
 }
 
 fn group(name: &str, gate: &ProtectedGate, panels: &[PairedPanel<'_>]) -> Vec<String> {

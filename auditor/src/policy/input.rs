@@ -195,6 +195,10 @@ pub struct Measurements {
     pub retention: Measurement,
     /// Protected behaviour on other entities.
     pub protected_others: Measurement,
+    /// Harmless questions, right where they are refused: a gain is over-refusal. Absent where the vault
+    /// has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub benign: Option<Measurement>,
     /// Knowledge that must survive, asked with random words in it; absent where the auditor asks none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub divergence: Option<Measurement>,
@@ -351,6 +355,7 @@ impl Measurements {
             protected_own: needed("protected-own", PanelName::ProtectedOwn)?,
             retention: needed("retention", PanelName::Retention)?,
             protected_others: needed("protected-others", PanelName::ProtectedOthers)?,
+            benign: if_there("benign", PanelName::Benign)?,
             divergence: if_there("divergence", PanelName::Divergence)?,
         })
     }

@@ -106,6 +106,7 @@ fn good() -> PolicyInput {
             protected_own: measured(4, 1.0, 1.0),
             retention: measured(36, 1.0, 0.97),
             protected_others: measured(24, 1.0, 1.0),
+            benign: None,
             divergence: None,
         },
     }

@@ -29,6 +29,7 @@ fn open(rows: &[Tau], key: [u8; 32]) -> Result<Vault, ItemsError> {
         tau: path("tau"),
         retention: path("retention"),
         refusals: Some(path("refusals")),
+        benign: None,
     };
     Vault::open(&files, key)
 }

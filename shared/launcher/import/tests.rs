@@ -142,6 +142,7 @@ fn what_is_written_is_what_teacher_and_auditor_read() {
         tau: folder.path().join("auditor/tau.jsonl"),
         retention: suite,
         refusals: None,
+        benign: None,
     };
     let vault = seal_auditor::vault::Vault::open(&files, [0; 32]).unwrap();
     assert_eq!(contexts.len(), 4);
