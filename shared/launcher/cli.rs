@@ -374,6 +374,17 @@ pub(crate) enum Import {
         #[command(flatten)]
         into: SuiteDestination,
     },
+    /// ARC as a suite of the auditor: tasks of grids (ARC-AGI), or science questions with choices (AI2).
+    Arc {
+        /// JSON or JSON Lines; one file or several.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Outputs by task, where the tasks do not hold them.
+        #[arg(long, value_name = "FILE")]
+        solutions: Option<PathBuf>,
+        #[command(flatten)]
+        into: SuiteDestination,
+    },
     /// Datasets of inspect_ai, as a suite of the auditor.
     Inspect {
         /// JSON, JSON Lines, CSV or TSV; one file or several.

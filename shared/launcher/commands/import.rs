@@ -34,7 +34,10 @@ pub(crate) fn import(global: &Global, import: &Import) -> Result<Option<Ended>, 
         Import::Squad { files, into } => (read_squad(files), into),
         Import::Jsonl { files, into } => (read_jsonl(files), into),
         Import::Folder { folder, questions, into } => (read_folder(folder, questions), into),
-        Import::LmEval { .. } | Import::Promptfoo { .. } | Import::Inspect { .. } => {
+        Import::LmEval { .. }
+        | Import::Promptfoo { .. }
+        | Import::Inspect { .. }
+        | Import::Arc { .. } => {
             return super::import_suite::import(global, import);
         }
     };

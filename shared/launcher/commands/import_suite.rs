@@ -1,4 +1,4 @@
-//! `seal import lm-eval|promptfoo|inspect`: evaluations of other tools in, suites of the auditor out.
+//! `seal import lm-eval|promptfoo|inspect|arc`: evaluations of other tools in, suites of the auditor out.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::cli::{Global, Import, SuiteDestination};
 use crate::exit::{Ended, Failure, OrEnd};
 use crate::import::LeftOut;
 use crate::import::suites::{
-    Foreign, Written, name, read_inspect, read_lm_eval, read_promptfoo, write,
+    Foreign, Written, name, read_arc, read_inspect, read_lm_eval, read_promptfoo, write,
 };
 use crate::text::table;
 
@@ -55,6 +55,10 @@ fn read(import: &Import) -> Option<Read<'_>> {
         }
         Import::Inspect { files, fields, into } => {
             Some(("inspect", files.first().map(AsRef::as_ref), into, read_inspect(files, fields)))
+        }
+        Import::Arc { files, solutions, into } => {
+            let foreign = read_arc(files, solutions.as_deref());
+            Some(("arc", files.first().map(AsRef::as_ref), into, foreign))
         }
         Import::Squad { .. } | Import::Jsonl { .. } | Import::Folder { .. } => None,
     }

@@ -5,6 +5,7 @@
 //! **Invariant:** beside a file that the user named only files under its own folder are read.
 //! **Invariant:** what is left out is named, by place and reason, never by its text.
 
+mod arc;
 mod csv;
 mod files;
 mod hooks;
@@ -22,6 +23,7 @@ use seal_auditor::graders::Grader;
 use seal_auditor::grading::Grading;
 use seal_auditor::items::{Item, ItemKind};
 
+pub(crate) use self::arc::read as read_arc;
 pub(crate) use self::inspect::{Fields, read as read_inspect};
 pub(crate) use self::lm_eval::read as read_lm_eval;
 pub(crate) use self::promptfoo::read as read_promptfoo;
@@ -34,6 +36,8 @@ const LONGEST_TEXT_BYTES: usize = 64 * 1024;
 const LONGEST_NAME: usize = 64;
 /// Longest written answer; the auditor's own default.
 const MAX_NEW_TOKENS: usize = 64;
+/// The same for grids: 900 cells and their separators.
+const MAX_GRID_TOKENS: usize = 2048;
 
 /// What a foreign evaluation asks.
 #[derive(Debug, Default)]
@@ -64,6 +68,8 @@ pub(crate) enum Judged {
     Substring,
     /// The gold is a pattern for the whole answer.
     Pattern,
+    /// The answer is the gold grid, in whatever notation.
+    Grid,
 }
 
 impl Judged {
@@ -74,6 +80,7 @@ impl Judged {
             Self::Exact => "exact",
             Self::Substring => "substring",
             Self::Pattern => "pattern",
+            Self::Grid => "grid",
         }
     }
 
@@ -84,6 +91,9 @@ impl Judged {
             Self::Exact => Grader::Exact,
             Self::Substring => Grader::Substring,
             Self::Pattern => Grader::Pattern,
+            Self::Grid => {
+                return Grading::Written { max_new_tokens: MAX_GRID_TOKENS, grader: Grader::Grid };
+            }
         };
         Grading::Written { max_new_tokens: MAX_NEW_TOKENS, grader }
     }
