@@ -9,6 +9,8 @@ use seal_protocol::Digest;
 use seal_service::config::ConfigError;
 use seal_service::confine::Profile;
 use seal_service::endpoint::Endpoint;
+use seal_service::http::Limits;
+use seal_service::tls::TlsConfig;
 use serde::Deserialize;
 
 use crate::gate::GateSettings;
@@ -21,6 +23,12 @@ use crate::recompute::{RecomputationConfig, Share};
 pub struct AuditorConfig {
     /// Where it listens. It connects to nothing.
     pub endpoint: Endpoint,
+    /// Certificates, for an endpoint `tls:host:port`.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// Bounds on requests and connections.
+    #[serde(default)]
+    pub limits: Limits,
     /// Its own folder: ledger, verdicts, annexes, adapters under audit.
     pub state: PathBuf,
     /// Folder of the base model.
@@ -177,11 +185,10 @@ impl AuditorConfig {
             .chain(tables)
             .chain(&mut self.confinement.must_not_read);
         paths.for_each(|path| *path = folder.join(&path));
+        self.tls.iter_mut().for_each(|tls| tls.resolve(folder));
         let endpoints = std::iter::once(&mut self.endpoint);
         for endpoint in endpoints.chain(&mut self.confinement.must_not_connect) {
-            if let Endpoint::Unix(path) = endpoint {
-                *path = folder.join(&path);
-            }
+            *endpoint = endpoint.clone().under(folder);
         }
     }
 }

@@ -10,7 +10,7 @@ use seal_protocol::{AuditSubmission, ErrorBody, Role, path};
 use seal_service::clock::{Clock, SystemClock};
 use seal_service::confine::ConfinementPlan;
 use seal_service::daemon::{Built, Context, DaemonSpec};
-use seal_service::http::{Limits, job_route, put_file_route};
+use seal_service::http::{job_route, put_file_route};
 use seal_service::jobs::{Progress, Worker};
 use seal_service::store::ContentStore;
 
@@ -52,9 +52,10 @@ fn serve(config: AuditorConfig, asked: Option<Asked>, secrets: Secrets) -> ExitC
         role: Role::Auditor,
         version: env!("CARGO_PKG_VERSION"),
         endpoint: config.endpoint.clone(),
+        tls: config.tls.clone(),
         state_folder: config.state.clone(),
         plan: plan(&config, asked.as_ref()),
-        limits: Limits::default(),
+        limits: config.limits.clone(),
         exit_with_parent: config.exit_with_parent,
     };
     seal_service::daemon::run(spec, move |context| build(config, asked, secrets, context))

@@ -6,9 +6,11 @@ use clap::{Args, Parser, Subcommand};
 use seal_model::DeviceChoice;
 
 mod ledger;
+mod tls;
 mod trust;
 
 pub(crate) use ledger::*;
+pub(crate) use tls::*;
 pub(crate) use trust::*;
 
 /// A language model that adapts its own weights, under independent control.
@@ -63,6 +65,9 @@ pub(crate) enum Command {
     /// Keys and the trust root: make, read, change, sign, install.
     #[command(subcommand)]
     Trust(Trust),
+    /// Certificates for daemons on several hosts: make a private CA, issue, read.
+    #[command(subcommand)]
+    Tls(Tls),
     /// The auditor's ledger as others see it.
     #[command(subcommand)]
     Ledger(Ledger),

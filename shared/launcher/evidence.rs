@@ -21,7 +21,7 @@ pub(crate) use verification::{trust_roots, verify_all, verify_version};
 
 /// Every audited candidate, in the ledger's order.
 pub(crate) fn attempts(run: &RunDir) -> Result<Vec<Attempt>> {
-    let state = run.role_state(Role::Auditor);
+    let state = run.state_here(Role::Auditor)?;
     if !state.join("ledger.sqlite").exists() {
         return Ok(Vec::new());
     }
@@ -47,12 +47,12 @@ pub(crate) fn annexes(run: &RunDir) -> Result<Vec<Annex>> {
 }
 
 pub(crate) fn annex(run: &RunDir, digest: &Digest) -> Result<Annex> {
-    Ok(offline::annex(&run.role_state(Role::Auditor), digest)?)
+    Ok(offline::annex(&run.state_here(Role::Auditor)?, digest)?)
 }
 
 /// An edit as the auditor kept it.
 pub(crate) fn edit(run: &RunDir, digest: &Digest) -> Result<SelfEdit> {
-    let file = run.role_state(Role::Auditor).join(format!("edits/{digest}.json"));
+    let file = run.state_here(Role::Auditor)?.join(format!("edits/{digest}.json"));
     Ok(message::<SelfEdit>(&file)?.predicate)
 }
 
@@ -69,26 +69,29 @@ fn content<T: DeserializeOwned>(envelope: &Envelope) -> Result<T> {
     serde_json::from_slice(&payload).context("a signed message has an unknown shape")
 }
 
-/// The verdict that lets a version serve which never served before: `vN` is the N-th promotion.
-pub(crate) fn promotion_verdict(run: &RunDir, version: &str) -> Result<Envelope> {
+/// The verdicts that let a version serve which never served before: `vN` is the N-th promotion. Where
+/// the auditor's files are elsewhere: those that the conductor carried.
+pub(crate) fn promotion_verdicts(run: &RunDir, version: &str) -> Result<Vec<Envelope>> {
     let number: usize = version
         .strip_prefix('v')
         .and_then(|number| number.parse().ok())
         .filter(|number| *number > 0)
         .with_context(|| format!("`{version}` is no version; `seal status` lists them"))?;
+    let none = || format!("no verdict allows `{version}` to serve; `seal status` lists versions");
+    if run.host_elsewhere(Role::Auditor)?.is_some() {
+        return run.outcome()?.promotion_verdicts.into_iter().nth(number - 1).with_context(none);
+    }
     offline::verdicts(&run.role_state(Role::Auditor))?
         .into_iter()
         .filter(|(_, verdict)| verdict.kind == VerdictKind::Promotion)
         .nth(number - 1)
-        .map(|(envelope, _)| envelope)
-        .with_context(|| {
-            format!("no verdict allows `{version}` to serve; `seal status` lists versions")
-        })
+        .map(|(envelope, _)| vec![envelope])
+        .with_context(none)
 }
 
 /// What serves, from the student's signed history on disk.
 pub(crate) fn served(run: &RunDir) -> Result<Served> {
-    let folder = run.role_state(Role::Student).join("serving");
+    let folder = run.state_here(Role::Student)?.join("serving");
     let mut history: Vec<(u64, Envelope)> = Vec::new();
     for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
         let bytes = std::fs::read(entry.path())?;

@@ -7,6 +7,7 @@
 #[macro_use]
 mod text;
 
+mod callers;
 mod cli;
 mod commands;
 mod evidence;
@@ -14,6 +15,7 @@ mod exit;
 mod figures;
 mod import;
 mod progress;
+mod remote;
 mod report;
 mod run_dir;
 mod session;

@@ -12,13 +12,19 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use seal_conductor::client::Client;
 use seal_conductor::driver::Peers;
+use seal_conductor::outcome::{Outcome, outcome};
 use seal_conductor::plan::{ContextRef, RunSettings};
 use seal_protocol::Role;
 use seal_service::endpoint::Endpoint;
+use seal_service::tls::Party;
 use serde::{Deserialize, Serialize};
+
+use crate::callers::{Callers, CallersConfig};
 
 /// Parent of run folders that nobody named.
 pub(crate) const RUNS: &str = "seal-runs";
@@ -51,8 +57,12 @@ pub(crate) struct RunConfig {
     pub(crate) offline: bool,
     /// What is done.
     pub(crate) run: RunSettings,
-    /// Where the daemons listen; relative socket paths count from the file's folder.
+    /// Where the daemons listen; relative socket paths count from the file's folder. A daemon at
+    /// `tls:…` runs on another host and is started there.
     pub(crate) endpoints: Endpoints,
+    /// Certificates for daemons on other hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<CallersConfig>,
 }
 
 /// Addresses of the three daemons.
@@ -65,6 +75,10 @@ pub(crate) struct Endpoints {
     /// Further auditors, where the trust root demands several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) other_auditors: Vec<String>,
+    /// Longest time for one call, its body included, in seconds; a little more than the daemons'
+    /// `request_timeout_s`, which is the limit for large adapters over slow lines.
+    #[serde(default = "call_timeout_s")]
+    pub(crate) call_timeout_s: u64,
     /// How many auditors must accept the same.
     #[serde(default = "one")]
     pub(crate) quorum: usize,
@@ -72,6 +86,10 @@ pub(crate) struct Endpoints {
 
 fn one() -> usize {
     1
+}
+
+fn call_timeout_s() -> u64 {
+    130
 }
 
 /// The folder of a file; that of a bare name is the current one.
@@ -179,22 +197,62 @@ impl RunDir {
     }
 
     fn resolved(&self, endpoint: &str) -> Result<Endpoint> {
-        Ok(match endpoint.parse()? {
-            Endpoint::Unix(path) => Endpoint::Unix(self.root.join(path)),
-            tcp => tcp,
+        Ok(endpoint.parse::<Endpoint>()?.under(&self.root))
+    }
+
+    /// The daemons, for `seal run`.
+    pub(crate) fn peers(&self) -> Result<Peers> {
+        let RunConfig { endpoints, tls, .. } = self.run_config()?;
+        let callers = Callers::read(tls.as_ref(), Party::Conductor, &self.root)?;
+        let limit = Duration::from_secs(endpoints.call_timeout_s);
+        let client = |endpoint: &str, daemon| -> Result<Client> {
+            Ok(callers.client(&self.resolved(endpoint)?, daemon).with_deadline(limit))
+        };
+        let others = endpoints.other_auditors.iter();
+        let others = others.map(|endpoint| client(endpoint, Party::Auditor));
+        Ok(Peers {
+            other_auditors: others.collect::<Result<_>>()?,
+            quorum: endpoints.quorum,
+            teacher: client(&endpoints.teacher, Party::Teacher)?,
+            student: client(&endpoints.student, Party::Student)?,
+            auditor: client(&endpoints.auditor, Party::Auditor)?,
         })
     }
 
-    pub(crate) fn peers(&self) -> Result<Peers> {
-        let Endpoints { other_auditors, quorum, .. } = self.run_config()?.endpoints;
-        let others = other_auditors.iter().map(|endpoint| self.resolved(endpoint));
-        Ok(Peers {
-            other_auditors: others.collect::<Result<_>>()?,
-            quorum,
-            teacher: self.endpoint(Role::Teacher)?,
-            student: self.endpoint(Role::Student)?,
-            auditor: self.endpoint(Role::Auditor)?,
-        })
+    /// A daemon, for `seal run` as the conductor or for the commands of an operator.
+    pub(crate) fn client(&self, role: Role, acting: Party) -> Result<Client> {
+        let daemon = Party::of_daemon(role).context("this role has no daemon")?;
+        let tls = self.run_config()?.tls;
+        let callers = Callers::read(tls.as_ref(), acting, &self.root)?;
+        Ok(callers.client(&self.endpoint(role)?, daemon))
+    }
+
+    /// What the conductor knows of the run.
+    pub(crate) fn outcome(&self) -> Result<Outcome> {
+        let (settings, contexts) = (self.run_config()?.run, self.contexts()?);
+        Ok(outcome(&settings, &contexts, &self.progress_file())?)
+    }
+
+    /// The state of a role, to be read from its files.
+    ///
+    /// # Errors
+    /// They lie on another host.
+    pub(crate) fn state_here(&self, role: Role) -> Result<PathBuf> {
+        let state = self.role_state(role);
+        match self.host_elsewhere(role)? {
+            Some(endpoint) => bail!(
+                "the {role}'s files are not in `{}` but on its host (`{endpoint}`); run this command there, in a \
+                 folder with this run.toml and conductor/contexts.json",
+                self.root.display()
+            ),
+            None => Ok(state),
+        }
+    }
+
+    /// Where a role runs whose files are not in this folder.
+    pub(crate) fn host_elsewhere(&self, role: Role) -> Result<Option<Endpoint>> {
+        let endpoint = self.endpoint(role)?;
+        Ok((endpoint.is_remote() && !self.role_state(role).is_dir()).then_some(endpoint))
     }
 }
 
@@ -214,4 +272,28 @@ fn newest_run() -> Option<PathBuf> {
 pub(crate) fn fresh_run_path(label: &str) -> PathBuf {
     let now = jiff::Zoned::now().strftime("%Y-%m-%dT%H-%M-%S").to_string();
     Path::new(RUNS).join(format!("{now}-{label}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_run_config_parses() {
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        let mut over_tls = 0;
+        for deployment in std::fs::read_dir(configs).unwrap().flatten() {
+            let file = deployment.path().join("run.toml");
+            if file.is_file() {
+                let config: RunConfig = seal_service::config::load(&file).unwrap();
+                let Endpoints { teacher, student, auditor, .. } = &config.endpoints;
+                for endpoint in [teacher, student, auditor] {
+                    let remote = endpoint.parse::<Endpoint>().unwrap().is_remote();
+                    assert_eq!(remote, config.tls.is_some(), "{}", file.display());
+                    over_tls += usize::from(remote);
+                }
+            }
+        }
+        assert_eq!(over_tls, 3);
+    }
 }

@@ -1,10 +1,14 @@
-//! The three daemons of one run folder, alive for as long as a command needs them.
+//! The three daemons of one run folder: those of this machine alive for as long as a command needs
+//! them, those of other hosts found there.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use seal_conductor::client::Client;
 use seal_conductor::driver::{self, Watcher};
 use seal_protocol::{EnforcementLevel, Health, Role, path};
+use seal_service::endpoint::Endpoint;
+use seal_service::tls::Party;
 
+use crate::remote;
 use crate::run_dir::RunDir;
 use crate::supervisor::{self, Daemon, Program};
 
@@ -13,33 +17,55 @@ const ORDER: [Role; 3] = [Role::Auditor, Role::Student, Role::Teacher];
 
 /// Running daemons.
 pub(crate) struct Session {
+    /// Started here.
     daemons: Vec<Daemon>,
+    /// What each said of itself when it was ready, and where it listens.
+    seen: Vec<(Endpoint, Health)>,
 }
 
 impl Session {
-    /// Starts all three.
+    /// All three.
     pub(crate) async fn start(run: &RunDir) -> Result<Self> {
-        Self::start_roles(run, &ORDER).await
+        let session = Self::start_roles(run, &ORDER).await?;
+        match agree(session.seen.iter().map(|(_, health)| health)) {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                session.stop().await;
+                Err(error)
+            }
+        }
     }
 
-    /// Starts some.
+    /// Some.
     pub(crate) async fn start_roles(run: &RunDir, roles: &[Role]) -> Result<Self> {
-        let mut session = Self { daemons: Vec::new() };
+        let mut session = Self { daemons: Vec::new(), seen: Vec::new() };
         for role in roles {
-            match supervisor::start(&program(run, *role)?).await {
-                Ok(daemon) => session.daemons.push(daemon),
-                Err(error) => {
-                    session.stop().await;
-                    return Err(error);
-                }
+            if let Err(error) = session.add(run, *role).await {
+                session.stop().await;
+                return Err(error);
             }
         }
         Ok(session)
     }
 
-    /// What each daemon said of itself when it was ready.
-    pub(crate) fn health(&self) -> impl Iterator<Item = &Health> {
-        self.daemons.iter().map(|daemon| &daemon.health)
+    /// Starts a daemon of this machine; one of another host must be there.
+    async fn add(&mut self, run: &RunDir, role: Role) -> Result<()> {
+        let endpoint = run.endpoint(role)?;
+        let health = if endpoint.is_remote() {
+            remote::found(role, &run.client(role, Party::Conductor)?).await?
+        } else {
+            let daemon = supervisor::start(&program(run, role)?).await?;
+            let health = daemon.health.clone();
+            self.daemons.push(daemon);
+            health
+        };
+        self.seen.push((endpoint, health));
+        Ok(())
+    }
+
+    /// A line about each daemon.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
+        self.seen.iter().map(|(endpoint, health)| describe(endpoint, health))
     }
 
     /// Process ids, for people and for fault tests.
@@ -89,10 +115,11 @@ pub(crate) async fn with_student<T>(
     run: &RunDir,
     work: impl AsyncFnOnce(Client) -> Result<T>,
 ) -> Result<T> {
-    let endpoint = run.endpoint(Role::Student)?;
-    let client = Client::new(&endpoint);
-    if client.get::<Health>(path::HEALTH).await.is_ok() {
-        return work(client).await;
+    let client = run.client(Role::Student, Party::Operator)?;
+    match client.get::<Health>(path::HEALTH).await {
+        Ok(_) => return work(client).await,
+        Err(error) if client.endpoint().is_remote() => return Err(error.into()),
+        Err(_) => {}
     }
     let session = Session::start_roles(run, &[Role::Student]).await?;
     let outcome = work(client).await;
@@ -111,17 +138,41 @@ fn program(run: &RunDir, role: Role) -> Result<Program> {
     Ok(Program { role, config, endpoint: run.endpoint(role)?, log: run.log_file(role) })
 }
 
+/// Daemons of several hosts may be of several builds; a run needs one protocol and one base model.
+fn agree<'a>(all: impl Iterator<Item = &'a Health>) -> Result<()> {
+    let mut base = None;
+    for health in all {
+        let (role, version) = (health.role, health.protocol_version);
+        ensure!(
+            version == seal_protocol::VERSION,
+            "the {role} speaks protocol {version} and this program {}; run one version of SEAL everywhere",
+            seal_protocol::VERSION
+        );
+        let (first, digest) = *base.get_or_insert((role, health.base_model_digest));
+        ensure!(
+            digest == health.base_model_digest,
+            "the {role} has the base model {} and the {first} {}; put one model on all hosts",
+            health.base_model_digest.short(),
+            digest.short()
+        );
+    }
+    Ok(())
+}
+
 /// One line per daemon for the start of a run.
-pub(crate) fn describe(health: &Health) -> String {
+fn describe(endpoint: &Endpoint, health: &Health) -> String {
     let level = match health.enforcement.level {
         EnforcementLevel::Full => "confined, proven on decoys",
         EnforcementLevel::Partial => "PARTLY confined",
         EnforcementLevel::Off => "NOT confined",
     };
+    let place = match endpoint.is_remote() {
+        true => format!("at {endpoint} "),
+        false => format!("pid {:<7}", health.pid),
+    };
     format!(
-        "{:<8} pid {:<7} {level} (Landlock ABI {}, seccomp {})",
+        "{:<8} {place} {level} (Landlock ABI {}, seccomp {})",
         health.role.name(),
-        health.pid,
         health.enforcement.landlock_abi,
         if health.enforcement.seccomp { "on" } else { "off" }
     )

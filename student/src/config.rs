@@ -9,6 +9,8 @@ use seal_recipe::{ConsolidationConfig, DirectiveLimits, UpdateRecipe};
 use seal_service::config::ConfigError;
 use seal_service::confine::Profile;
 use seal_service::endpoint::Endpoint;
+use seal_service::http::Limits;
+use seal_service::tls::TlsConfig;
 use seal_witness::LedgerConfig;
 use serde::Deserialize;
 
@@ -18,6 +20,12 @@ use serde::Deserialize;
 pub struct StudentConfig {
     /// Where it listens.
     pub endpoint: Endpoint,
+    /// Certificates, for an endpoint `tls:host:port`.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// Bounds on requests and connections.
+    #[serde(default)]
+    pub limits: Limits,
     /// Its own folder: database, adapters, signed messages.
     pub state: PathBuf,
     /// Folder of the base model.
@@ -141,11 +149,10 @@ impl StudentConfig {
             .chain(&mut self.confinement.must_not_read);
         paths.for_each(|path| *path = folder.join(&path));
         self.ledger.resolve(folder);
+        self.tls.iter_mut().for_each(|tls| tls.resolve(folder));
         let endpoints = std::iter::once(&mut self.endpoint);
         for endpoint in endpoints.chain(&mut self.confinement.must_not_connect) {
-            if let Endpoint::Unix(path) = endpoint {
-                *path = folder.join(&path);
-            }
+            *endpoint = endpoint.clone().under(folder);
         }
     }
 }

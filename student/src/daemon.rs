@@ -8,7 +8,6 @@ use seal_protocol::Role;
 use seal_service::clock::{Clock, SystemClock};
 use seal_service::confine::ConfinementPlan;
 use seal_service::daemon::{Built, Context, DaemonSpec};
-use seal_service::http::Limits;
 
 use crate::config::StudentConfig;
 use crate::http::router;
@@ -40,9 +39,10 @@ fn serve(config: StudentConfig, identity: Identity) -> ExitCode {
         role: Role::Student,
         version: env!("CARGO_PKG_VERSION"),
         endpoint: config.endpoint.clone(),
+        tls: config.tls.clone(),
         state_folder: config.state.clone(),
         plan: plan(&config),
-        limits: Limits::default(),
+        limits: config.limits.clone(),
         exit_with_parent: config.exit_with_parent,
     };
     seal_service::daemon::run(spec, move |context| build(config, identity, context))

@@ -9,7 +9,7 @@ use seal_protocol::{PolicyUpdateRequest, ProposeRequest, Role, path};
 use seal_service::clock::{Clock, SystemClock};
 use seal_service::confine::ConfinementPlan;
 use seal_service::daemon::{Built, Context, DaemonSpec};
-use seal_service::http::{Limits, job_route};
+use seal_service::http::job_route;
 
 use crate::backends::{Access, BackendConfig};
 use crate::config::TeacherConfig;
@@ -42,9 +42,10 @@ fn serve(config: TeacherConfig, identity: Identity) -> ExitCode {
         role: Role::Teacher,
         version: env!("CARGO_PKG_VERSION"),
         endpoint: config.endpoint.clone(),
+        tls: config.tls.clone(),
         state_folder: config.state.clone(),
         plan: plan(&config, &identity),
-        limits: Limits::default(),
+        limits: config.limits.clone(),
         exit_with_parent: config.exit_with_parent,
     };
     seal_service::daemon::run(spec, move |context| build(config, identity, context))

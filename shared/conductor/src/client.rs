@@ -1,7 +1,9 @@
-//! A client of one daemon: HTTP/1.1 over its unix socket or loopback port.
+//! A client of one daemon: HTTP/1.1 over its unix socket, its loopback port, or TLS to another host.
 //!
 //! **Invariant:** every call has a deadline, and every failure says whether the daemon is gone, has
 //! refused, has failed at the work, or does not speak our protocol.
+//! **Invariant:** over TLS a message goes only to a daemon whose certificate bears the role that was
+//! called. There are no redirects and no proxies.
 //! **Absent:** trust. What a daemon returns is verified by whoever acts on it.
 
 use std::io;
@@ -10,11 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use seal_protocol::{Digest, ErrorBody, JobAccepted, JobStatus, path};
 use seal_service::endpoint::Endpoint;
+use seal_service::tls::{Party, TlsCallError, TlsClient, explain, in_chain};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -29,11 +32,26 @@ const CALL_DEADLINE: Duration = Duration::from_secs(130);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
+/// Pause before a daemon that is busy is asked again, unless it names one.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause that a daemon may ask for.
+const LONGEST_BUSY_PAUSE: Duration = Duration::from_secs(10);
+
 /// Calls one daemon. Each call is a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
+    /// For an endpoint `tls:…`: who we are, and who must answer.
+    tls: Option<(TlsClient, Party)>,
     deadline: Duration,
+}
+
+/// What came back.
+struct Answer {
+    status: StatusCode,
+    /// How long a daemon that is busy asks us to wait.
+    retry_after: Option<Duration>,
+    body: Bytes,
 }
 
 /// Why a call gave nothing.
@@ -48,6 +66,22 @@ pub enum ClientError {
         mend: &'static str,
         /// The system's reason.
         source: io::Error,
+    },
+    /// An endpoint of another host, and nothing to show there.
+    #[error(
+        "`{endpoint}` asks for a certificate; add `[tls]` to run.toml (`seal tls issue` makes one)"
+    )]
+    NoCertificate {
+        /// Where.
+        endpoint: Endpoint,
+    },
+    /// One end does not take the other's certificate, or no TLS is spoken there.
+    #[error("no secure connection to `{endpoint}`: {reason}")]
+    Insecure {
+        /// Where.
+        endpoint: Endpoint,
+        /// Why, and the mend.
+        reason: String,
     },
     /// The daemon answered 4xx or 5xx.
     #[error("{} ({}, status {status})", body.message, body.code)]
@@ -88,7 +122,18 @@ pub enum ClientError {
 impl Client {
     /// A client of the daemon at `endpoint`. Connects at each call, not here.
     pub fn new(endpoint: &Endpoint) -> Self {
-        Self { endpoint: endpoint.clone(), deadline: CALL_DEADLINE }
+        Self { endpoint: endpoint.clone(), tls: None, deadline: CALL_DEADLINE }
+    }
+
+    /// The same client, that shows a certificate and demands one of the role `expected`.
+    #[must_use]
+    pub fn over_tls(self, own: &TlsClient, expected: Party) -> Self {
+        Self { tls: Some((own.clone(), expected)), ..self }
+    }
+
+    /// Where the daemon listens.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// The same client with another limit for each call.
@@ -178,23 +223,42 @@ impl Client {
         }
     }
 
+    /// A daemon that is busy is asked again: it has not begun, so nothing is done twice.
     async fn exchange(&self, method: Method, at: &str, body: Bytes) -> Result<Bytes, ClientError> {
-        let request = Request::builder()
-            .method(method)
-            .uri(at)
-            .header(HOST, "localhost")
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| self.odd(&error))?;
-        let answer = timeout(self.deadline, self.connected(request)).await;
-        let (status, answer) = answer.unwrap_or_else(|_| Err(self.late(self.deadline)))?;
-        if status.is_success() { Ok(answer) } else { Err(self.refused(status, &answer)) }
+        let until = Instant::now() + self.deadline;
+        loop {
+            let request = self.request(method.clone(), at, body.clone())?;
+            let left = until.saturating_duration_since(Instant::now());
+            let answer = timeout(left, self.connected(request)).await;
+            let answer = answer.unwrap_or_else(|_| Err(self.late(self.deadline)))?;
+            match answer.pause() {
+                Some(pause) if Instant::now() + pause < until => sleep(pause).await,
+                _ if answer.status.is_success() => return Ok(answer.body),
+                _ => return Err(self.refused(answer.status, &answer.body)),
+            }
+        }
     }
 
-    async fn connected(
+    fn request(
         &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<(StatusCode, Bytes), ClientError> {
+        method: Method,
+        at: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        let host = match &self.endpoint {
+            Endpoint::Tls(host) => host.to_string(),
+            _ => "localhost".to_owned(),
+        };
+        Request::builder()
+            .method(method)
+            .uri(at)
+            .header(HOST, host)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| self.odd(&error))
+    }
+
+    async fn connected(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
         match &self.endpoint {
             Endpoint::Unix(socket) => {
                 let stream = UnixStream::connect(socket).await;
@@ -204,14 +268,17 @@ impl Client {
                 let stream = TcpStream::connect(address).await;
                 self.over(stream.map_err(|error| self.unreachable(error))?, request).await
             }
+            Endpoint::Tls(host) => {
+                let endpoint = self.endpoint.clone();
+                let (own, expected) =
+                    self.tls.as_ref().ok_or(ClientError::NoCertificate { endpoint })?;
+                let stream = own.connect(host, *expected).await;
+                self.over(stream.map_err(|error| self.not_connected(error))?, request).await
+            }
         }
     }
 
-    async fn over<S>(
-        &self,
-        stream: S,
-        request: Request<Full<Bytes>>,
-    ) -> Result<(StatusCode, Bytes), ClientError>
+    async fn over<S>(&self, stream: S, request: Request<Full<Bytes>>) -> Result<Answer, ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -221,9 +288,12 @@ impl Client {
         tokio::spawn(connection);
         let answer = sender.send_request(request).await.map_err(|error| self.broken(error))?;
         let status = answer.status();
+        let retry_after = answer.headers().get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|text| text.to_str().ok()?.parse().ok());
+        let retry_after = retry_after.map(Duration::from_secs);
         let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
         let body = body.map_err(|error| self.unreachable(io::Error::other(error)))?;
-        Ok((status, body.to_bytes()))
+        Ok(Answer { status, retry_after, body: body.to_bytes() })
     }
 
     fn parsed<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, ClientError> {
@@ -252,8 +322,23 @@ impl Client {
         ClientError::Unreachable { endpoint: self.endpoint.clone(), mend, source }
     }
 
-    /// A connection that breaks off is a daemon that ended; anything else is no daemon of ours.
+    fn not_connected(&self, error: TlsCallError) -> ClientError {
+        match error {
+            TlsCallError::Connect(source) => self.unreachable(source),
+            other => self.insecure(other.to_string()),
+        }
+    }
+
+    fn insecure(&self, reason: String) -> ClientError {
+        ClientError::Insecure { endpoint: self.endpoint.clone(), reason }
+    }
+
+    /// A connection that breaks off is a daemon that ended; anything else is no daemon of ours. Where
+    /// it refuses our certificate, TLS 1.3 tells only now.
     fn broken(&self, error: hyper::Error) -> ClientError {
+        if let Some(tls) = in_chain(&error) {
+            return self.insecure(explain(tls));
+        }
         match error.is_parse() {
             true => self.odd(&error),
             false => self.unreachable(io::Error::other(error)),
@@ -266,6 +351,15 @@ impl Client {
 
     fn odd(&self, detail: &dyn std::fmt::Display) -> ClientError {
         ClientError::Protocol { endpoint: self.endpoint.clone(), detail: detail.to_string() }
+    }
+}
+
+impl Answer {
+    /// How long to wait before asking again, if that is what the daemon wants.
+    fn pause(&self) -> Option<Duration> {
+        let busy = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
+        let asked = self.retry_after.unwrap_or(BUSY_PAUSE).min(LONGEST_BUSY_PAUSE);
+        busy.contains(&self.status).then_some(asked)
     }
 }
 

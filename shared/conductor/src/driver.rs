@@ -13,7 +13,6 @@ use seal_protocol::{
     InnerUpdated, PolicyUpdateRequest, PolicyUpdated, PromoteRequest, Proposals, ProposeRequest,
     Served, path,
 };
-use seal_service::endpoint::Endpoint;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -27,17 +26,17 @@ use crate::store::{Store, StoreError};
 /// Longest a single job may take before the run stops with an error.
 const JOB_DEADLINE: Duration = Duration::from_secs(3600);
 
-/// Where the three daemons listen.
+/// The daemons of a run, each by the client that calls it.
 #[derive(Clone, Debug)]
 pub struct Peers {
     /// The teacher.
-    pub teacher: Endpoint,
+    pub teacher: Client,
     /// The student.
-    pub student: Endpoint,
+    pub student: Client,
     /// The auditor.
-    pub auditor: Endpoint,
+    pub auditor: Client,
     /// Further auditors that judge the same groups, where the trust root demands several.
-    pub other_auditors: Vec<Endpoint>,
+    pub other_auditors: Vec<Client>,
     /// How many of them must accept the same before it is handed on; the trust root decides, this
     /// only spares a request that would be refused.
     pub quorum: usize,
@@ -45,7 +44,7 @@ pub struct Peers {
 
 impl Peers {
     /// Every auditor, the first one first.
-    pub fn auditors(&self) -> Vec<&Endpoint> {
+    pub fn auditors(&self) -> Vec<&Client> {
         std::iter::once(&self.auditor).chain(&self.other_auditors).collect()
     }
 }
@@ -263,9 +262,9 @@ async fn perform(shared: &Shared, task: &Task) -> Result<(), RunError> {
             match shared.verdicts(std::slice::from_ref(verdict_of))? {
                 verdicts if !verdicts.is_empty() => {
                     shared.show_ledger(task, Lane::Student, &verdicts).await?;
-                    let client = Client::new(&shared.peers.student);
                     let request = PromoteRequest { verdicts };
-                    let served: Served = client
+                    let student = &shared.peers.student;
+                    let served: Served = student
                         .post(path::PROMOTIONS, &request)
                         .await
                         .map_err(|source| RunError::Task { task: task.id.clone(), source })?;
@@ -292,13 +291,12 @@ async fn audit(
     let auditors = shared.peers.auditors();
     let total = (submissions.len() * auditors.len()) as u64;
     let mut audited = Vec::new();
-    for endpoint in auditors {
+    for auditor in auditors {
         let failed = |source| RunError::Task { task: task.id.clone(), source };
-        let auditor = Client::new(endpoint);
         let mut jobs = Vec::new();
         for (submission, files) in &submissions {
             for file in files {
-                carry_file(shared, &auditor, file).await.map_err(failed)?;
+                carry_file(shared, auditor, file).await.map_err(failed)?;
             }
             jobs.push(auditor.submit(path::AUDITS, submission).await.map_err(failed)?);
         }
@@ -332,7 +330,7 @@ fn submissions(
 /// Copies one adapter file from the student to an auditor, which hashes it on arrival.
 async fn carry_file(shared: &Shared, auditor: &Client, sha256: &Digest) -> Result<(), ClientError> {
     let at = path::ADAPTER_FILE.replace("{sha256}", &sha256.to_string());
-    let bytes = Client::new(&shared.peers.student).get_bytes(&at).await?;
+    let bytes = shared.peers.student.get_bytes(&at).await?;
     auditor.put_bytes(&at, bytes).await
 }
 
@@ -400,11 +398,10 @@ impl Shared {
     async fn job<B: Serialize, T: DeserializeOwned>(
         &self,
         task: &Task,
-        peer: &Endpoint,
+        client: &Client,
         at: &str,
         body: &B,
     ) -> Result<T, RunError> {
-        let client = Client::new(peer);
         let failed = |source| RunError::Task { task: task.id.clone(), source };
         let job = client.submit(at, body).await.map_err(failed)?;
         let progress = |done, total| self.progress(task, done, total);

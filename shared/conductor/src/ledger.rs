@@ -7,7 +7,6 @@ use seal_protocol::{
     Cosignature, CosignedCheckpoint, Digest, Envelope, LedgerHead, LedgerQuestion, LedgerSeen,
     LedgerShown, path,
 };
-use seal_service::endpoint::Endpoint;
 
 use crate::client::{Client, ClientError};
 
@@ -18,8 +17,8 @@ use crate::client::{Client, ClientError};
 /// # Errors
 /// A daemon that is gone, and a reader that refuses: a ledger that was rolled back or forked.
 pub async fn show(
-    auditors: &[&Endpoint],
-    readers: &[&Endpoint],
+    auditors: &[&Client],
+    readers: &[&Client],
     verdicts: &[Envelope],
 ) -> Result<(), ClientError> {
     // An envelope that does not read has no row; whoever acts on it will say so.
@@ -30,7 +29,7 @@ pub async fn show(
         let mut at = None;
         for (place, reader) in readers.iter().enumerate() {
             let wanted = if place == last { &wanted[..] } else { &[] };
-            let seen = show_one(&Client::new(auditor), &Client::new(reader), wanted, at).await?;
+            let seen = show_one(auditor, reader, wanted, at).await?;
             at = Some(seen.head.size);
         }
     }

@@ -7,5 +7,6 @@ pub mod client;
 pub mod driver;
 pub mod ledger;
 pub mod messages;
+pub mod outcome;
 pub mod plan;
 pub mod store;

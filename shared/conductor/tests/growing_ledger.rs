@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
+use seal_conductor::client::Client;
 use seal_conductor::ledger::show;
 use seal_protocol::{
     Cosignature, CosignedCheckpoint, Envelope, LedgerQuestion, LedgerShown, Role, UnixSeconds, path,
@@ -79,11 +80,11 @@ async fn cosigned(
     Json(CosignedCheckpoint { checkpoint: String::new() })
 }
 
-async fn listening(router: Router) -> Endpoint {
+async fn listening(router: Router) -> Client {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Endpoint::Tcp(listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    endpoint
+    Client::new(&endpoint)
 }
 
 fn witness(state: &Path, number: u8) -> Arc<Witness> {

@@ -30,7 +30,7 @@ pub(crate) fn audit(
 }
 
 fn export(global: &Global, run: &RunDir, args: &Export) -> Result<(), Failure> {
-    let state = run.role_state(Role::Auditor);
+    let state = run.state_here(Role::Auditor)?;
     let rows = offline::ledger(&state).or_end(Ended::Unverified)?;
     let bound = |text: &Option<String>, default: u64| {
         text.as_deref().map_or(Ok(default), |text| row_of(&rows, text))
@@ -89,7 +89,7 @@ fn rejudge(global: &Global, run: &RunDir, args: &Rejudge) -> Result<(), Failure>
             .with_context(|| format!("the written policy `{}`", folder.display()))
     });
     let policy = policy.transpose().or_end(Ended::BadConfig)?;
-    let rejudged = offline::rejudge(&run.role_state(Role::Auditor), policy.as_ref())
+    let rejudged = offline::rejudge(&run.state_here(Role::Auditor)?, policy.as_ref())
         .or_end(Ended::Unverified)?;
     if global.json {
         print_json(&rejudged)?;

@@ -38,9 +38,11 @@ struct Shown {
 
 fn heads(global: &Global, run: &RunDir) -> Result<()> {
     let question = LedgerQuestion::default();
-    let shown = offline::show(&run.role_state(Role::Auditor), &question)?;
+    let shown = offline::show(&run.state_here(Role::Auditor)?, &question)?;
+    // What another host's role remembers is asked there.
+    let here = |role: &Role| run.host_elsewhere(*role).is_ok_and(|elsewhere| elsewhere.is_none());
     let known = |role: Role| Ok((role, memory(run, role)?.map_or(Ok(Vec::new()), |m| m.known())?));
-    let remembered = READERS.into_iter().map(known).collect::<Result<Vec<_>>>()?;
+    let remembered = READERS.into_iter().filter(here).map(known).collect::<Result<Vec<_>>>()?;
     let shown = Shown { checkpoint: shown.checkpoint, remembered };
     if global.json {
         return print_json(&shown);
@@ -88,7 +90,7 @@ fn acknowledge(global: &Global, run: &RunDir, args: &Acknowledge) -> Result<()> 
 }
 
 fn memory(run: &RunDir, role: Role) -> Result<Option<Heads>> {
-    let state = run.role_state(role);
+    let state = run.state_here(role)?;
     match state.join(HEADS_FILE).exists() {
         true => Ok(Some(Heads::open(&state)?)),
         false => Ok(None),

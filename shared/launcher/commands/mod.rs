@@ -17,6 +17,7 @@ mod miniature;
 mod run;
 mod serving;
 mod show;
+mod tls;
 mod trust;
 mod why;
 
@@ -58,6 +59,7 @@ pub(crate) async fn run(global: Global, command: Command) -> Result<Option<Ended
         }
         Command::Doctor(_) => doctor::doctor(&global),
         Command::Model(Model::Fetch(args)) => fetch::fetch(&global, &args).await,
+        Command::Tls(command) => tls::tls(&global, &command),
         Command::Bench(args) => bench::bench(&global, &args),
         Command::Import(args) => import::import(&global, &args),
         Command::Check(args) => check::check(&global, &args).await,

@@ -5,10 +5,12 @@ use std::io::{BufRead, IsTerminal, Write};
 use anyhow::{Context, Result, bail};
 use seal_auditor::offline;
 use seal_conductor::client::Client;
+use seal_conductor::ledger;
 use seal_protocol::{
     Answers, AskRequest, Digest, Envelope, LedgerHead, LedgerQuestion, LedgerSeen, PromoteRequest,
     Role, RollBackRequest, Served, ServingAction, path,
 };
+use seal_service::tls::Party;
 
 use super::{hint, print_json};
 use crate::cli::{Ask, Global, Rollback};
@@ -98,7 +100,7 @@ pub(crate) async fn promote(
             };
             return Ok(client.post(path::ROLLBACKS, &request).await?);
         }
-        let verdicts = vec![evidence::promotion_verdict(run, version)?];
+        let verdicts = evidence::promotion_verdicts(run, version)?;
         show_ledger(run, &client, &verdicts).await?;
         Ok(client.post::<_, Served>(path::PROMOTIONS, &PromoteRequest { verdicts }).await?)
     })
@@ -107,12 +109,18 @@ pub(crate) async fn promote(
     Ok(None)
 }
 
-/// Shows the student that the verdict stands in the ledger, from the auditor's files.
+/// Shows the student that the verdict stands in the ledger: from the auditor's files, or by asking it
+/// on its host.
 async fn show_ledger(run: &RunDir, student: &Client, verdicts: &[Envelope]) -> Result<()> {
+    if run.host_elsewhere(Role::Auditor)?.is_some() {
+        let auditor = run.client(Role::Auditor, Party::Operator)?;
+        let teacher = run.client(Role::Teacher, Party::Operator)?;
+        return Ok(ledger::show(&[&auditor], &[&teacher, student], verdicts).await?);
+    }
     let known: Vec<LedgerHead> = student.get(path::LEDGER_HEADS).await?;
     let digests: Result<Vec<Digest>, _> = verdicts.iter().map(seal_trust::payload_digest).collect();
     let question = LedgerQuestion { known, verdicts: digests?, at: None };
-    let shown = offline::show(&run.role_state(Role::Auditor), &question)?;
+    let shown = offline::show(&run.state_here(Role::Auditor)?, &question)?;
     let _: LedgerSeen = student.post(path::LEDGER_HEADS, &shown).await?;
     Ok(())
 }

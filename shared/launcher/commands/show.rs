@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 use seal_conductor::driver;
-use seal_protocol::Decision;
+use seal_protocol::{Decision, Role, Served, path};
+use seal_service::endpoint::Endpoint;
+use seal_service::tls::Party;
 use serde::Serialize;
 
 use super::{hint, print_json};
@@ -27,28 +29,29 @@ pub(crate) fn init(global: &Global, args: &Init) -> Result<Option<Ended>, Failur
     Ok(None)
 }
 
-/// `seal status --json`.
+/// `seal status --json`. What only another host knows is null.
 #[derive(Serialize)]
 struct Status {
     run: String,
-    complete: bool,
-    active: String,
+    complete: Option<bool>,
+    active: Option<String>,
     versions: Vec<String>,
     attempts: usize,
     accepted: usize,
 }
 
 pub(crate) async fn status(global: &Global, run: &RunDir) -> Result<Option<Ended>, Failure> {
-    let config = run.run_config()?;
-    let complete = driver::is_complete(&config.run, &run.contexts()?, &run.progress_file())
-        .map_err(anyhow::Error::from)?;
+    if let Some(auditor) = run.host_elsewhere(Role::Auditor)? {
+        return remote_status(global, run, &auditor).await;
+    }
     let attempts = evidence::attempts(run)?;
-    let served = evidence::served(run)?;
+    let served = served(run).await;
+    let served = served.inspect_err(|error| eprintln!("warning: {error:#}")).ok();
     let status = Status {
         run: run.root().display().to_string(),
-        complete,
-        active: served.active.clone(),
-        versions: served.versions.keys().cloned().collect(),
+        complete: complete(run)?,
+        active: served.as_ref().map(|served| served.active.clone()),
+        versions: served.into_iter().flat_map(|served| served.versions.into_keys()).collect(),
         attempts: attempts.len(),
         accepted: attempts.iter().filter(|a| a.decision == Decision::Accept).count(),
     };
@@ -57,8 +60,11 @@ pub(crate) async fn status(global: &Global, run: &RunDir) -> Result<Option<Ended
         return Ok(None);
     }
     out!("run       {}", status.run);
-    out!("state     {}", if complete { "complete" } else { "unfinished; `seal run` goes on" });
-    out!("serving   {}", status.active);
+    out!("state     {}", state_of(status.complete));
+    out!(
+        "serving   {}",
+        status.active.as_deref().map_or("the student's host knows".into(), printable)
+    );
     out!(
         "versions  {}",
         if status.versions.is_empty() { "none".into() } else { status.versions.join(", ") }
@@ -66,6 +72,77 @@ pub(crate) async fn status(global: &Global, run: &RunDir) -> Result<Option<Ended
     out!("audited   {} candidates, {} accepted", status.attempts, status.accepted);
     print_figures(&tally::figures(run)?);
     hint(global, "seal why v1   seal verify --all   seal rollback base");
+    Ok(None)
+}
+
+fn state_of(complete: Option<bool>) -> &'static str {
+    match complete {
+        Some(true) => "complete",
+        Some(false) => "unfinished; `seal run` goes on",
+        None => "the conductor's host knows",
+    }
+}
+
+/// Whether the run is done, if its conductor works in this folder.
+fn complete(run: &RunDir) -> Result<Option<bool>> {
+    if !run.progress_file().exists() && run.endpoint(Role::Student)?.is_remote() {
+        return Ok(None);
+    }
+    let settings = run.run_config()?.run;
+    Ok(Some(driver::is_complete(&settings, &run.contexts()?, &run.progress_file())?))
+}
+
+/// What serves, from the student's files or, where these are elsewhere, from itself.
+async fn served(run: &RunDir) -> Result<Served> {
+    match run.host_elsewhere(Role::Student)? {
+        None => evidence::served(run),
+        Some(_) => Ok(run.client(Role::Student, Party::Operator)?.get(path::VERSIONS).await?),
+    }
+}
+
+/// `seal status --json` where the auditor's files are on another host.
+#[derive(Serialize)]
+struct RemoteStatus {
+    run: String,
+    complete: Option<bool>,
+    active: String,
+    versions: Vec<String>,
+    groups_judged: usize,
+    groups_accepted: usize,
+}
+
+async fn remote_status(
+    global: &Global,
+    run: &RunDir,
+    auditor: &Endpoint,
+) -> Result<Option<Ended>, Failure> {
+    let (served, outcome) = (served(run).await?, run.outcome()?);
+    let status = RemoteStatus {
+        run: run.root().display().to_string(),
+        complete: complete(run)?,
+        active: served.active,
+        versions: served.versions.into_keys().collect(),
+        groups_judged: outcome.judged,
+        groups_accepted: outcome.accepted,
+    };
+    if global.json {
+        print_json(&status)?;
+        return Ok(None);
+    }
+    out!("run       {}", status.run);
+    out!("state     {}; {} of {} tasks", state_of(status.complete), outcome.done, outcome.tasks);
+    out!("serving   {}", printable(&status.active));
+    out!(
+        "audited   {} groups, {} with an accepted candidate",
+        status.groups_judged,
+        status.groups_accepted
+    );
+    hint(
+        global,
+        &format!(
+            "measurements and reasons lie on the auditor's host ({auditor}): seal status there"
+        ),
+    );
     Ok(None)
 }
 

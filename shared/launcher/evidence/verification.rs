@@ -43,8 +43,16 @@ pub(crate) fn verify_all(run: &RunDir) -> Result<Summary> {
     ));
     let verdicts = check.verdicts()?;
     lines.push(format!("base model   {}", check.base(&verdicts)?.short()));
-    lines.push(format!("teacher      {}", check.teacher(&verdicts)?));
-    lines.push(format!("student      {}", check.student(&verdicts)?));
+    for role in [Role::Teacher, Role::Student] {
+        let line = match (run.host_elsewhere(role)?, role) {
+            (Some(endpoint), _) => {
+                format!("not checked: its files are on its host ({endpoint})")
+            }
+            (None, Role::Teacher) => check.teacher(&verdicts)?,
+            (None, _) => check.student(&verdicts)?,
+        };
+        lines.push(format!("{:<12} {line}", role.name()));
+    }
     Ok(Summary { lines })
 }
 
@@ -55,7 +63,7 @@ pub(crate) fn verify_version(run: &RunDir, version: &str) -> Result<Summary> {
     let ledger = check.auditor()?;
     let verdicts = check.verdicts()?;
     let changes = check.serving(&verdicts)?;
-    let bytes = run.role_state(Role::Student).join(format!("adapter-files/{adapter}"));
+    let bytes = run.state_here(Role::Student)?.join(format!("adapter-files/{adapter}"));
     check_file(&bytes, &adapter)?;
     Ok(Summary {
         lines: vec![
@@ -94,16 +102,18 @@ type Verdicts = BTreeMap<Digest, Verdict>;
 
 impl<'a> Check<'a> {
     fn open(run: &'a RunDir) -> Result<Self> {
+        // Everything here is held against its ledger.
+        run.state_here(Role::Auditor)?;
         Ok(Self { run, roots: trust_roots(run)?, now: SystemClock.now() })
     }
 
     fn auditor(&self) -> Result<offline::Summary> {
-        let state = self.run.role_state(Role::Auditor);
+        let state = self.run.state_here(Role::Auditor)?;
         Ok(offline::verify_state(&state, &self.roots, self.now)?)
     }
 
     fn verdicts(&self) -> Result<Verdicts> {
-        let state = self.run.role_state(Role::Auditor);
+        let state = self.run.state_here(Role::Auditor)?;
         offline::verdicts(&state)?
             .into_iter()
             .map(|(envelope, verdict)| Ok((seal_trust::payload_digest(&envelope)?, verdict)))

@@ -18,3 +18,4 @@ pub mod http;
 pub mod jobs;
 pub mod listener;
 pub mod store;
+pub mod tls;

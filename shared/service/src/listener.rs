@@ -10,7 +10,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use crate::endpoint::{Endpoint, EndpointError};
+use crate::endpoint::{Endpoint, EndpointError, HostPort};
 use crate::store::private_folder;
 
 /// A bound endpoint on which nobody is served yet.
@@ -25,6 +25,7 @@ pub struct Listener {
 pub(crate) enum Socket {
     Unix(UnixListener),
     Tcp(TcpListener),
+    Tls(TcpListener, HostPort),
 }
 
 /// Why an endpoint could not be taken.
@@ -56,7 +57,7 @@ pub enum BindError {
         path: PathBuf,
     },
     /// The system refused.
-    #[error("cannot listen on `{endpoint}`; check that its folder exists and is writable")]
+    #[error("cannot listen on `{endpoint}`; {}", mend(endpoint))]
     Refused {
         /// Where.
         endpoint: Endpoint,
@@ -77,6 +78,11 @@ pub fn bind(endpoint: &Endpoint) -> Result<Listener, BindError> {
             let socket = TcpListener::bind(address).map_err(refused)?;
             Ok(Listener { socket: Socket::Tcp(socket), lock: None })
         }
+        // A name is looked up here, while that is still possible.
+        Endpoint::Tls(at) => {
+            let socket = TcpListener::bind((at.host(), at.port())).map_err(refused)?;
+            Ok(Listener { socket: Socket::Tls(socket, at.clone()), lock: None })
+        }
         Endpoint::Unix(path) => bind_unix(endpoint, path),
     }
 }
@@ -89,6 +95,7 @@ impl Listener {
     pub fn endpoint(&self) -> io::Result<Endpoint> {
         match &self.socket {
             Socket::Tcp(socket) => Ok(Endpoint::Tcp(socket.local_addr()?)),
+            Socket::Tls(socket, at) => Ok(Endpoint::Tls(at.with_port(socket.local_addr()?.port()))),
             Socket::Unix(socket) => {
                 let address = socket.local_addr()?;
                 let path = address.as_pathname().unwrap_or(Path::new(""));
@@ -149,6 +156,14 @@ fn remove_stale(endpoint: &Endpoint, path: &Path) -> Result<(), BindError> {
             std::fs::remove_file(path).map_err(|source| refused(endpoint, source))
         }
         _ => Err(in_use(endpoint)),
+    }
+}
+
+fn mend(endpoint: &Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Unix(_) => "check that its folder exists and is writable",
+        Endpoint::Tcp(_) => "take a port from 1024 on that is free",
+        Endpoint::Tls(_) => "name an address of this machine, and a port from 1024 on that is free",
     }
 }
 

@@ -96,6 +96,7 @@ fn spec(folder: &Path) -> DaemonSpec {
         role: Role::Student,
         version: "0.0.0-test",
         endpoint: Endpoint::Unix(folder.join("run/daemon.sock")),
+        tls: None,
         state_folder: folder.join("state"),
         plan: ConfinementPlan {
             read: vec![],

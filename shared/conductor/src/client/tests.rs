@@ -20,6 +20,7 @@ fn scripted(answers: Vec<(&'static str, Value)>) -> Client {
             let _ = stream.read(&mut heard).unwrap();
             let body = body.to_string();
             let length = body.len();
+            let status = format!("{status}\r\nretry-after: 0");
             write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
         }
     });
@@ -106,4 +107,26 @@ async fn a_silent_daemon_is_given_up_at_the_deadline() {
     let client = Client::new(&Endpoint::Tcp(listener.local_addr().unwrap()));
     let silent = client.with_deadline(Duration::from_millis(1)).get::<Value>("/").await;
     assert!(matches!(silent, Err(ClientError::Timeout { .. })), "{silent:?}");
+}
+
+#[tokio::test]
+async fn a_busy_daemon_is_asked_again_until_the_deadline() {
+    let busy = || json!({ "code": "busy", "message": "Later." });
+    let too_many = ("429 Too Many Requests", json!({ "code": "x", "message": "Later." }));
+    let answers = vec![("503 Service Unavailable", busy()), too_many, (OK, json!(7))];
+    assert_eq!(scripted(answers).get::<u64>("/").await.unwrap(), 7);
+
+    let in_time = scripted(vec![("503 Service Unavailable", busy())]);
+    let refused = in_time.with_deadline(Duration::ZERO).get::<u64>("/").await;
+    assert!(matches!(refused, Err(ClientError::Timeout { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn another_host_is_not_called_without_a_certificate() {
+    let endpoint: Endpoint = "tls:student.seal.test:7401".parse().unwrap();
+    let error = Client::new(&endpoint).get::<Value>("/").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`tls:student.seal.test:7401` asks for a certificate; add `[tls]` to run.toml (`seal tls issue` makes one)"
+    );
 }

@@ -54,7 +54,7 @@ pub(super) fn public_key(path: &Path) -> Result<PublicKey> {
 }
 
 /// Writes a file that was not there.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(in crate::commands) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).open(path);
     let written = file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
     written.with_context(|| format!("cannot write `{}`; nothing is overwritten", path.display()))

@@ -10,6 +10,8 @@ mod install;
 mod show;
 mod sign;
 
+pub(super) use files::write_new;
+
 use crate::cli::{Global, Trust};
 use crate::exit::{Ended, Failure};
 

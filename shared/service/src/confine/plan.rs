@@ -104,11 +104,14 @@ impl ConfinementPlan {
     }
 
     fn out_of_reach(&self, peer: &Endpoint) -> Result<(), PlanError> {
-        match peer {
-            Endpoint::Tcp(address) if self.connect_ports.contains(&address.port()) => {
-                Err(PlanError::Reachable { peer: peer.clone(), port: address.port() })
-            }
-            _ => Ok(()),
+        let port = match peer {
+            Endpoint::Tcp(address) => address.port(),
+            Endpoint::Tls(host) => host.port(),
+            Endpoint::Unix(_) => return Ok(()),
+        };
+        match self.connect_ports.contains(&port) {
+            true => Err(PlanError::Reachable { peer: peer.clone(), port }),
+            false => Ok(()),
         }
     }
 

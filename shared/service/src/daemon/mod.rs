@@ -1,14 +1,18 @@
 //! The one way a daemon starts, serves and ends.
 //!
-//! Logs, bind, confine and self-test, runtime, model thread, serve, stop on SIGTERM or SIGINT. The
-//! order is the point: the socket is bound while sockets can still be made, and everything after it
-//! runs confined.
+//! Logs, certificates, bind, confine and self-test, runtime, model thread, serve, stop on SIGTERM or
+//! SIGINT. The order is the point: certificates are read and the socket is bound while that can still
+//! be done, and everything after it runs confined.
 //!
 //! **Invariant:** nobody is served before the model is loaded; early peers wait in the socket's queue.
 //! **Invariant:** a stop never waits for a job: the job is queued again at the next start.
 
+mod door;
+mod handshakes;
 mod logs;
 mod model;
+mod notices;
+mod patience;
 mod peers;
 mod routes;
 mod serve;
@@ -19,13 +23,15 @@ pub use spec::{Built, Context, DaemonError, DaemonSpec};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use rustls::pki_types::UnixTime;
 use seal_protocol::Enforcement;
 
 use crate::clock::SystemClock;
-use crate::http::guard;
+use crate::http::{guard, restrict};
 use crate::jobs::{JobStore, ModelThread, Worker, runner};
 use crate::listener::{Listener, bind};
 use crate::store::open_sqlite;
+use crate::tls::{Party, TlsError, TlsServer};
 use crate::{confine, hash};
 use serve::Stop;
 
@@ -61,12 +67,35 @@ where
     // The program is hashed while it is surely the file that was started.
     let binary_digest =
         hash::sha256_file("/proc/self/exe".as_ref()).map_err(DaemonError::Program)?;
+    let tls = certificates(&mut spec)?;
     let listener = bind(&spec.endpoint)?;
     spec.plan.write.push(spec.state_folder.clone());
     let enforcement = confine::enforce(&spec.plan)?;
     let (context, thread) = context(&spec, enforcement, binary_digest)?;
     announce(&spec, &context, &listener);
-    serve_with(spec, context, listener, thread, build)
+    serve_with(spec, context, Entrance { listener, tls }, thread, build)
+}
+
+/// Where peers come in.
+struct Entrance {
+    listener: Listener,
+    tls: Option<TlsServer>,
+}
+
+/// Read before confinement, which then closes the key's file to this process too.
+fn certificates(spec: &mut DaemonSpec) -> Result<Option<TlsServer>, TlsError> {
+    let endpoint = || spec.endpoint.to_string();
+    match (&spec.tls, spec.endpoint.is_remote()) {
+        (None, false) => Ok(None),
+        (None, true) => Err(TlsError::NoTable(endpoint())),
+        (Some(_), false) => Err(TlsError::NotUsed(endpoint())),
+        (Some(config), true) => {
+            let party = Party::of_daemon(spec.role).ok_or(TlsError::NoDaemon(spec.role))?;
+            let server = TlsServer::read(config, party, UnixTime::now())?;
+            spec.plan.must_not_read.push(config.key.clone());
+            Ok(Some(server))
+        }
+    }
 }
 
 fn context(
@@ -106,7 +135,7 @@ fn announce(spec: &DaemonSpec, context: &Context, listener: &Listener) {
 fn serve_with<W, B>(
     spec: DaemonSpec,
     context: Context,
-    listener: Listener,
+    entrance: Entrance,
     thread: ModelThread,
     build: B,
 ) -> Result<Stop, DaemonError>
@@ -125,8 +154,9 @@ where
         let router =
             ready.router.merge(routes::common(&context, &spec.plan, ready.base_model_digest));
         tracing::info!(role = %context.role, "ready");
-        let router = guard(router, &context.limits);
-        serve::until(listener, router, stop, model.ended).await
+        let router = guard(restrict(router), &context.limits);
+        let Entrance { listener, tls } = entrance;
+        serve::until(listener, tls, router, context.limits, stop, model.ended).await
     });
     // The model thread may be deep in a job; the process ends without it.
     runtime.shutdown_background();

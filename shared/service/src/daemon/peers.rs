@@ -1,19 +1,14 @@
 //! Accepting connections: over a unix socket only from processes of our own user.
 
 use std::io;
-use std::time::Duration;
+use std::net::IpAddr;
 
-use axum::serve::Listener as Accept;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::confine::effective_uid;
 use crate::listener::{Listener, Socket};
 
-/// Pause after a failed accept, e.g. when descriptors ran out, so that the loop does not spin.
-const AFTER_FAILURE: Duration = Duration::from_millis(100);
-
-/// A listener of either kind inside the runtime.
+/// A listener of any kind inside the runtime.
 pub(super) struct Peers {
     accepting: Accepting,
     /// Keeps the socket's lock.
@@ -23,12 +18,18 @@ pub(super) struct Peers {
 enum Accepting {
     Unix(UnixListener),
     Tcp(TcpListener),
+    Tls(TcpListener),
 }
 
-/// A connection of either kind.
-pub(super) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
+/// Who is at the door.
+pub(super) enum Arrival {
+    /// A process of our own user.
+    Unix(UnixStream),
+    /// A process of this machine.
+    Tcp(TcpStream),
+    /// Somebody who is still to show a certificate.
+    Tls(TcpStream, IpAddr),
+}
 
 impl Peers {
     /// Must run inside the runtime.
@@ -38,23 +39,32 @@ impl Peers {
                 socket.set_nonblocking(true)?;
                 Accepting::Unix(UnixListener::from_std(socket)?)
             }
-            Socket::Tcp(socket) => {
-                socket.set_nonblocking(true)?;
-                Accepting::Tcp(TcpListener::from_std(socket)?)
-            }
+            Socket::Tcp(socket) => Accepting::Tcp(tcp(socket)?),
+            Socket::Tls(socket, _) => Accepting::Tls(tcp(socket)?),
         };
         Ok(Self { accepting, _lock: listener.lock })
     }
 
-    async fn next(&self) -> io::Result<Option<Box<dyn Connection>>> {
+    /// The next one, or nobody if it was not let in.
+    pub(super) async fn next(&self) -> io::Result<Option<Arrival>> {
         match &self.accepting {
-            Accepting::Tcp(socket) => Ok(Some(Box::new(socket.accept().await?.0))),
+            Accepting::Tcp(socket) => Ok(Some(Arrival::Tcp(socket.accept().await?.0))),
+            Accepting::Tls(socket) => {
+                let (stream, from) = socket.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Some(Arrival::Tls(stream, from.ip())))
+            }
             Accepting::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
-                Ok(ours(&stream)?.then(|| Box::new(stream) as Box<dyn Connection>))
+                Ok(ours(&stream)?.then_some(Arrival::Unix(stream)))
             }
         }
     }
+}
+
+fn tcp(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
 }
 
 fn ours(stream: &UnixStream) -> io::Result<bool> {
@@ -64,26 +74,4 @@ fn ours(stream: &UnixStream) -> io::Result<bool> {
         tracing::warn!(peer.uid = peer, "refused a connection of another user");
     }
     Ok(ours)
-}
-
-impl Accept for Peers {
-    type Io = Box<dyn Connection>;
-    type Addr = ();
-
-    async fn accept(&mut self) -> (Self::Io, ()) {
-        loop {
-            match self.next().await {
-                Ok(Some(connection)) => return (connection, ()),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!("could not accept a connection: {error}");
-                    tokio::time::sleep(AFTER_FAILURE).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<()> {
-        Ok(())
-    }
 }

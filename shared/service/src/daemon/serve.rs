@@ -9,9 +9,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::door;
 use super::peers::Peers;
 use super::spec::DaemonError;
+use crate::http::Limits;
 use crate::listener::Listener;
+use crate::tls::TlsServer;
 
 /// Requests at work when the stop comes get this long.
 const GRACE: Duration = Duration::from_secs(5);
@@ -48,17 +51,15 @@ pub(super) fn stop_signals() -> io::Result<StopSignals> {
 /// Serves until a signal comes or the model thread is over.
 pub(super) async fn until(
     listener: Listener,
+    tls: Option<TlsServer>,
     router: Router,
+    limits: Limits,
     stop: StopSignals,
     model_ended: oneshot::Receiver<DaemonError>,
 ) -> Result<Stop, DaemonError> {
     let peers = Peers::new(listener).map_err(DaemonError::Runtime)?;
     let (close, closed) = oneshot::channel::<()>();
-    let server = axum::serve(peers, router).with_graceful_shutdown(async {
-        // A dropped sender means the same as a sent message: close.
-        let _ = closed.await;
-    });
-    let server = tokio::spawn(server.into_future());
+    let server = tokio::spawn(door::serve(peers, tls, router, limits, closed));
     let stopped = tokio::select! {
         stopped = stop => Ok(stopped),
         ended = model_ended => Err(ended.unwrap_or(DaemonError::ModelThreadDied)),

@@ -14,6 +14,7 @@ use crate::http::Limits;
 use crate::jobs::{JobError, JobRunner};
 use crate::listener::BindError;
 use crate::store::SqliteError;
+use crate::tls::{TlsConfig, TlsError};
 
 /// A daemon, before it starts.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct DaemonSpec {
     pub version: &'static str,
     /// Where to listen.
     pub endpoint: Endpoint,
+    /// Certificates, for an endpoint `tls:…` and no other.
+    pub tls: Option<TlsConfig>,
     /// Holds the job table and whatever the role keeps; writable, created if missing.
     pub state_folder: PathBuf,
     /// What else may be touched.
@@ -68,6 +71,9 @@ pub struct Built<W> {
 /// Why a daemon ended on its own.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The endpoint could not be taken.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -105,7 +111,7 @@ impl DaemonError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Build(_) | Self::Confine(ConfineError::Plan(_)) => 3,
-            Self::Bind(BindError::Endpoint(_)) => 3,
+            Self::Bind(BindError::Endpoint(_)) | Self::Tls(_) => 3,
             Self::BuildPanicked | Self::ModelThreadDied => 1,
             _ => 4,
         }

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::ApiError;
+use super::rate::Rates;
+use super::{ApiError, Peer};
 
 /// Bounds on requests, `[limits]` of a daemon's config.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,18 @@ pub struct Limits {
     pub request_timeout_s: u64,
     /// Requests at work at the same time; more are answered 503.
     pub concurrent_requests: usize,
+    /// Requests a second of one certificate's bearer; more are answered 429. Not for this machine.
+    pub requests_per_s: u32,
+    /// Connections at the same time; more wait until one ends.
+    pub connections: usize,
+    /// TLS handshakes under way from one address; more are closed.
+    pub handshakes_per_address: usize,
+    /// Longest time for a TLS handshake, in seconds.
+    pub handshake_timeout_s: u64,
+    /// Longest time until a request's head is there, in seconds; an idle connection ends with it too.
+    pub header_timeout_s: u64,
+    /// Longest time in which a peer may take nothing of an answer, in seconds.
+    pub stalled_answer_s: u64,
 }
 
 impl Default for Limits {
@@ -39,6 +52,12 @@ impl Default for Limits {
             file_bytes: 1 << 30,
             request_timeout_s: 120,
             concurrent_requests: 64,
+            requests_per_s: 200,
+            connections: 256,
+            handshakes_per_address: 16,
+            handshake_timeout_s: 5,
+            header_timeout_s: 10,
+            stalled_answer_s: 30,
         }
     }
 }
@@ -47,6 +66,7 @@ impl Default for Limits {
 struct Gate {
     places: Arc<Semaphore>,
     deadline: Duration,
+    rates: Arc<Rates>,
 }
 
 /// Puts every route of `router` under `limits` and gives unknown paths an [`ApiError`].
@@ -54,6 +74,7 @@ pub fn guard(router: Router, limits: &Limits) -> Router {
     let gate = Gate {
         places: Arc::new(Semaphore::new(limits.concurrent_requests)),
         deadline: Duration::from_secs(limits.request_timeout_s),
+        rates: Arc::new(Rates::new(limits.requests_per_s)),
     };
     router
         .fallback(unknown_path)
@@ -64,6 +85,11 @@ pub fn guard(router: Router, limits: &Limits) -> Router {
 }
 
 async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    if let Some(Peer::Named(caller)) = request.extensions().get()
+        && !gate.rates.take(caller, Instant::now())
+    {
+        return too_many().into_response();
+    }
     let Ok(_place) = gate.places.try_acquire() else {
         return busy().into_response();
     };
@@ -74,6 +100,11 @@ async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Respon
 fn busy() -> ApiError {
     let message = "This daemon is at work on as many requests as it takes; try again in a second.";
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+}
+
+fn too_many() -> ApiError {
+    let message = "More requests a second than this daemon takes from one caller; try again in a second or raise `requests_per_s`.";
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message)
 }
 
 fn too_slow() -> ApiError {

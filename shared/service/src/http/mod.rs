@@ -3,12 +3,16 @@
 //! **Invariant:** no request can stop the process: bodies are capped, handlers have a deadline, and
 //! a panic becomes a 500.
 
+mod access;
 mod body;
 mod error;
 mod files;
 mod jobs;
 mod limits;
+mod rate;
 
+pub(crate) use access::restrict;
+pub use access::{Peer, callers};
 pub use body::JsonBody;
 pub use error::ApiError;
 pub(crate) use error::chain;
