@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::{GpuPaths, real};
 use crate::endpoint::Endpoint;
-use crate::store::{private_folder, write_atomic};
+use crate::store::{private_folder, sweep_below, write_atomic};
 
 /// How much confinement a daemon insists on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +119,7 @@ impl ConfinementPlan {
     fn plant_decoy(&self) -> Result<(), PlanError> {
         let path = self.decoy();
         private_folder(&self.decoy_dir)
+            .and_then(|()| sweep_below(&self.decoy_dir))
             .and_then(|()| write_atomic(&path, b"not a secret\n"))
             .and_then(|()| std::fs::read(&path))
             .map(drop)

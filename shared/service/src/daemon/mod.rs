@@ -30,7 +30,7 @@ use crate::clock::SystemClock;
 use crate::http::{guard, restrict};
 use crate::jobs::{JobStore, ModelThread, Worker, runner};
 use crate::listener::{Listener, bind};
-use crate::store::open_sqlite;
+use crate::store::{open_sqlite, sweep_below};
 use crate::tls::{Party, TlsError, TlsServer};
 use crate::{confine, hash};
 use serve::Stop;
@@ -106,6 +106,8 @@ fn context(
     if spec.plan.profile == confine::Profile::Off {
         std::fs::create_dir_all(&spec.state_folder).map_err(DaemonError::State)?;
     }
+    // Before anything is written: what is unfinished now is a crash's.
+    sweep_below(&spec.state_folder).map_err(DaemonError::State)?;
     let store = JobStore::new(open_sqlite(&spec.state_folder.join("jobs.sqlite"))?)?;
     let (jobs, thread) = runner(store);
     let context = Context {

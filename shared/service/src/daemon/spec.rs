@@ -87,7 +87,9 @@ pub enum DaemonError {
     #[error(transparent)]
     Jobs(#[from] JobError),
     /// The state folder could not be made.
-    #[error("cannot create the state folder; check its parent folder")]
+    #[error(
+        "cannot create the state folder or clear it of unfinished files; check its disk, its owner and its parent folder"
+    )]
     State(#[source] io::Error),
     /// The own executable could not be read.
     #[error("cannot read this program's own file; is /proc mounted?")]

@@ -45,6 +45,19 @@ pub(crate) fn temp_in(folder: &Path) -> PathBuf {
     folder.join(format!("{TEMP_PREFIX}{}-{number}", std::process::id()))
 }
 
+/// Removes unfinished files from `folder` and all folders below it. Nobody may be writing there.
+pub(crate) fn sweep_below(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sweep_below(&entry.path())?;
+        } else if entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes renames in `folder` survive a power cut.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
@@ -79,6 +92,20 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"second");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_crash_left_unfinished_is_swept_from_every_folder_below_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("requests/old");
+        std::fs::create_dir_all(&deep).unwrap();
+        for unfinished in [folder.path().join(".tmp-1-0"), deep.join(".tmp-7-12")] {
+            std::fs::write(unfinished, b"half").unwrap();
+        }
+        std::fs::write(deep.join("whole.json"), b"{}").unwrap();
+        sweep_below(folder.path()).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(&deep).unwrap().count(), 1);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod atomic;
 mod content;
 mod sqlite;
 
+pub(crate) use atomic::sweep_below;
 pub use atomic::{private_folder, write_atomic};
 pub(crate) use content::Incoming;
 pub use content::{ContentStore, StoreError};
