@@ -103,11 +103,15 @@ impl<M: Measurer> Auditor<M> {
     ///
     /// # Errors
     /// A request that does not verify or asks nothing; files not uploaded; a model, ledger or disk
-    /// that failed. In none of these cases was anything signed.
+    /// that failed. In none of these cases was anything signed, but where the disk failed after the
+    /// commit: the same request then gets the stored reply.
     pub fn audit(&mut self, submission: AuditSubmission) -> Result<Audited, AuditError> {
         let now = self.parts.clock.now();
         let intake = Intake::verify(&self.parts.root, submission, now)?;
         if let Some(reply) = self.parts.ledger.reply(&intake.digest)? {
+            // What a failure after the commit left undone, is done now.
+            self.parts.ledger.catch_up()?;
+            self.forget_losers(&intake);
             return Ok(reply);
         }
         if self.parts.ledger.nonce_is_taken(&intake.request.nonce, &intake.digest)? {

@@ -243,6 +243,22 @@ fn an_evaluation_is_recorded_and_never_signed_and_its_tensors_are_forgotten() {
 }
 
 #[test]
+fn tensors_that_a_crash_after_the_commit_kept_from_being_forgotten_go_with_the_repeated_request() {
+    let world = World::new();
+    let submission = world.group(AuditPurpose::Evaluation, 0, &[Skill::default()]);
+    let adapters = world.state().join("adapters");
+    let tensors = |entry: &std::path::PathBuf| entry.metadata().unwrap().len();
+    let files = || std::fs::read_dir(&adapters).unwrap().map(|entry| entry.unwrap().path());
+    let largest = files().max_by_key(tensors).unwrap();
+    let bytes = std::fs::read(&largest).unwrap();
+    world.auditor().audit(submission.clone()).unwrap();
+    assert_eq!(files().count(), 1);
+    std::fs::write(&largest, bytes).unwrap();
+    world.auditor().audit(submission).unwrap();
+    assert_eq!(files().count(), 1);
+}
+
+#[test]
 fn an_adapter_that_a_verdict_covers_stays_when_it_is_evaluated_later() {
     let world = World::new();
     let mut auditor = world.auditor();

@@ -28,6 +28,8 @@ pub struct Ledger {
     signer: LedgerKey,
     known: Known,
     skew_s: u64,
+    /// Whether a failure kept files of a commit from being written.
+    files_behind: bool,
 }
 
 impl Ledger {
@@ -48,18 +50,16 @@ impl Ledger {
         schema::create(&db)?;
         let known = opening::known(&db)?;
         opening::check_checkpoint(&db, &known, root, &signer.origin, now)?;
-        view::catch_up(state, &db)?;
         let (state, skew_s) = (state.to_owned(), root.root().limits.max_clock_skew_s);
-        let mut ledger = Self { db, state, signer, known, skew_s };
-        ledger.catch_up_proofs()?;
+        let mut ledger = Self { db, state, signer, known, skew_s, files_behind: true };
+        ledger.catch_up()?;
         ledger.put_in_force(in_force, now)?;
         Ok(ledger)
     }
 
     fn put_in_force(&mut self, in_force: InForce, now: UnixSeconds) -> Result<(), LedgerError> {
         if self.known.in_force.as_ref() == Some(&in_force.event) {
-            let note = opening::last_note(&self.db)?.unwrap_or_default();
-            return Ok(view::write_checkpoint(&self.state, &note)?);
+            return Ok(());
         }
         let InForce { event, artefacts } = in_force;
         let group = |_: Head| Ok(NewGroup { rows: vec![event], verdict: None, artefacts });
@@ -132,7 +132,24 @@ impl Ledger {
         Ok(None)
     }
 
-    /// Adds a group: `build` gets the head inside the transaction. All or nothing is written.
+    /// Writes the files that a crash or a failing disk left out after a commit.
+    ///
+    /// # Errors
+    /// The disk still fails.
+    pub fn catch_up(&mut self) -> Result<(), LedgerError> {
+        if self.files_behind {
+            view::catch_up(&self.state, &self.db)?;
+            self.catch_up_proofs()?;
+            if let Some(note) = opening::last_note(&self.db)? {
+                view::write_checkpoint(&self.state, &note)?;
+            }
+            self.files_behind = false;
+        }
+        Ok(())
+    }
+
+    /// Adds a group: `build` gets the head inside the transaction. All or nothing is written, and
+    /// nothing while files of an earlier group cannot be.
     /// `request` is (digest, nonce) of the request that the reply answers.
     ///
     /// # Errors
@@ -145,6 +162,7 @@ impl Ledger {
     ) -> Result<Audited, LedgerError> {
         let at = self.time(now)?;
         self.refuse_used_nonce(request)?;
+        self.catch_up()?;
         let next_index = self.known.leaves.len() as u64;
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let group = build(writing::head(&transaction, next_index, at)?)?;
@@ -165,7 +183,9 @@ impl Ledger {
         transaction.commit()?;
         writing::fold_log(&self.db);
         rows.iter().for_each(|row| self.known.add(row.leaf, &row.entry));
+        self.files_behind = true;
         self.write_files(&group, &reply.checkpoint)?;
+        self.files_behind = false;
         Ok(reply)
     }
 

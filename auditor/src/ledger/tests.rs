@@ -2,7 +2,7 @@ use rusqlite::Connection;
 use seal_protocol::{AuditPurpose, UnixSeconds};
 
 use super::*;
-use crate::testing::{NOW, ORIGIN, Skill, World, context, rows};
+use crate::testing::{NOW, ORIGIN, Skill, World, code, context, rows};
 
 fn db(world: &World) -> Connection {
     Connection::open(world.state().join(LEDGER_FILE)).unwrap()
@@ -61,6 +61,31 @@ fn files_that_a_crash_left_out_are_written_at_the_next_start() {
     assert_eq!(listed(), [2, 1, 1, 1, 0, 1]);
     let note = std::fs::read_to_string(world.state().join(CHECKPOINT_FILE)).unwrap();
     assert_eq!(world.root.verify_checkpoint(&note, ORIGIN, NOW).unwrap().size, 2);
+}
+
+#[test]
+fn files_that_a_failing_disk_left_out_are_written_before_anything_else_is_recorded() {
+    let world = World::new();
+    let mut auditor = world.auditor();
+    let (annexes, aside) = (world.state().join("annexes"), world.state().join("aside"));
+    let group = |at, skills: &[Skill]| world.group(AuditPurpose::Edit, at, skills);
+    let first = group(0, &[Skill::default(), Skill { broken: true, ..Skill::default() }]);
+    // A folder in whose place a file lies takes no files.
+    std::fs::rename(&annexes, &aside).unwrap();
+    std::fs::write(&annexes, "").unwrap();
+    assert_eq!(code(auditor.audit(first.clone())), "ledger_failed");
+    assert_eq!(rows(&world).len(), 3, "the commit stands");
+    assert_eq!(code(auditor.audit(group(1, &[Skill::default()]))), "ledger_failed");
+    assert_eq!(rows(&world).len(), 3, "and nothing follows it while its files are missing");
+
+    std::fs::remove_file(&annexes).unwrap();
+    std::fs::rename(&aside, &annexes).unwrap();
+    assert!(auditor.audit(first).unwrap().verdict.is_some());
+    assert_eq!(rows(&world).len(), 3, "the stored reply");
+    let count = |folder: &str| std::fs::read_dir(world.state().join(folder)).unwrap().count();
+    assert_eq!((count("annexes"), count("verdicts")), (1, 2));
+    let note = std::fs::read_to_string(world.state().join(CHECKPOINT_FILE)).unwrap();
+    assert_eq!(world.root.verify_checkpoint(&note, ORIGIN, NOW).unwrap().size, 3);
 }
 
 #[test]
