@@ -55,6 +55,11 @@ impl Student {
             "promoted {}",
             version.version
         );
+        self.after_promotion()
+    }
+
+    /// What follows a promotion that is recorded; done again where a failure kept it from being done.
+    fn after_promotion(&self) -> Result<Served, StudentError> {
         self.restore_serving_files()?;
         self.prune()?;
         served(&self.state)
@@ -195,7 +200,7 @@ impl Student {
                 if *verdict_digest == digest && version == serving.active())
         });
         match serves {
-            true => served(&self.state),
+            true => self.after_promotion(),
             false => Err(VerdictError::Replayed { verdict: digest, used_by }.into()),
         }
     }

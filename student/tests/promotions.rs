@@ -178,6 +178,26 @@ fn a_verdict_promotes_once_and_an_older_one_never_follows_a_newer() {
 }
 
 #[test]
+fn what_a_full_disk_kept_from_following_a_promotion_follows_when_it_is_asked_for_again() {
+    let bench = Bench::new().reopen_with(|config| config.keep_candidates = false);
+    let verdict = signed(&bench.promotable("a", 1));
+    bench.promotable("b", 2);
+    let state = &bench.config.state;
+    let files = || std::fs::read_dir(state.join("adapter-files")).unwrap().count();
+    let trained = files();
+    // A folder in whose place a file lies takes no files.
+    std::fs::remove_dir(state.join("versions")).unwrap();
+    std::fs::write(state.join("versions"), "").unwrap();
+    assert_eq!(promote(&bench, &verdict), Err("storage_failed"));
+    assert_eq!((files(), bench.student.served().unwrap().history.len()), (trained, 1));
+
+    std::fs::remove_file(state.join("versions")).unwrap();
+    assert_eq!(promote(&bench, &verdict), Ok("v1".to_owned()));
+    assert!(state.join("versions/v1.json").is_file());
+    assert_eq!((files(), bench.student.served().unwrap().history.len()), (2, 1));
+}
+
+#[test]
 fn a_question_beyond_the_limits_is_refused_and_no_input_stops_the_student() {
     let bench = Bench::new();
     let ask = |question: &str, version: &str| {
