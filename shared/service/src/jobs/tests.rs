@@ -89,10 +89,19 @@ fn a_call_does_not_wait_for_queued_jobs() {
     running.began.recv().unwrap();
     let second = running.jobs.submit("wait", b"second").unwrap();
     let jobs = running.jobs.clone();
-    let call = std::thread::spawn(move || in_tokio(jobs.call("echo", b"abc".to_vec())));
-    // The second job can only be let go after the call was answered.
-    running.go_on.send(()).unwrap();
-    let answer = call.join().unwrap().unwrap();
+    let answer = in_tokio(async {
+        let mut call = std::pin::pin!(jobs.call("echo", b"abc".to_vec()));
+        // Sent at the first look, while the first job is at work.
+        tokio::select! {
+            biased;
+            _ = &mut call => panic!("a call was answered in the middle of a job"),
+            () = std::future::ready(()) => {}
+        }
+        // The second job can only be let go after the call was answered.
+        running.go_on.send(()).unwrap();
+        call.await
+    });
+    let answer = answer.unwrap();
     assert_eq!(answer, json!({ "kind": "echo", "bytes": 3 }));
     running.go_on.send(()).unwrap();
     assert!(matches!(settled(&running, &second), JobStatus::Done { .. }));
