@@ -63,14 +63,18 @@ impl JobStore {
 
     /// Marks the oldest queued job as running and hands it out.
     pub(super) fn take_next(&self) -> Result<Option<QueuedJob>, JobError> {
-        let job = self.0.query_row(
+        // A commit of its own: one that follows the returned row by itself may fail unheard.
+        let transaction = self.0.unchecked_transaction()?;
+        let job = transaction.query_row(
             "UPDATE jobs SET state = 'running'
              WHERE number = (SELECT min(number) FROM jobs WHERE state = 'queued')
              RETURNING id, kind, body",
             [],
             queued,
         );
-        Ok(job.optional()?)
+        let job = job.optional()?;
+        transaction.commit()?;
+        Ok(job)
     }
 
     /// Keeps the outcome of a running job.
@@ -177,6 +181,22 @@ mod tests {
         assert_eq!(store.status(&id).unwrap(), Some(JobStatus::Failed { error }));
         store.submit("a", b"").unwrap();
         assert_eq!(store.status(&id).unwrap(), Some(JobStatus::Queued));
+    }
+
+    #[test]
+    fn a_job_that_could_not_be_marked_as_running_is_not_handed_out() {
+        let store = store();
+        let id = store.submit("a", b"").unwrap();
+        // Fails at the commit, as a disk would.
+        let stop = "PRAGMA foreign_keys = ON;
+            CREATE TABLE one (id INTEGER PRIMARY KEY);
+            CREATE TABLE other (id INTEGER REFERENCES one DEFERRABLE INITIALLY DEFERRED);
+            CREATE TRIGGER stop AFTER UPDATE ON jobs BEGIN INSERT INTO other VALUES (1); END";
+        store.0.execute_batch(stop).unwrap();
+        assert!(store.take_next().is_err());
+        assert_eq!(store.status(&id).unwrap(), Some(JobStatus::Queued));
+        store.0.execute_batch("DROP TRIGGER stop").unwrap();
+        assert_eq!(store.take_next().unwrap().unwrap().id, id);
     }
 
     #[test]
