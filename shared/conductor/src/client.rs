@@ -190,6 +190,21 @@ impl Client {
         Ok(accepted.job)
     }
 
+    /// Whether the job that this request makes was done before. The same bytes are the same job, so
+    /// its id is known without sending it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn has_done<B: Serialize>(&self, kind: &str, body: &B) -> Result<bool, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.odd(&error))?;
+        let id = seal_service::jobs::job_id(kind, &body);
+        match self.get(&path::JOB.replace("{id}", &id.to_string())).await {
+            Ok(status) => Ok(matches!(status, JobStatus::Done { .. })),
+            Err(ClientError::Refused { status: 404, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Waits for a job's result and tells its progress (done, total) at every change.
     ///
     /// # Errors

@@ -26,6 +26,9 @@ use crate::store::{Store, StoreError};
 /// Longest a single job may take before the run stops with an error.
 const JOB_DEADLINE: Duration = Duration::from_secs(3600);
 
+/// The auditor's name for an audit among its jobs.
+const AUDIT: &str = "audit";
+
 /// The daemons of a run, each by the client that calls it.
 #[derive(Clone, Debug)]
 pub struct Peers {
@@ -295,7 +298,9 @@ async fn audit(
         let failed = |source| RunError::Task { task: task.id.clone(), source };
         let mut jobs = Vec::new();
         for (submission, files) in &submissions {
-            for file in files {
+            // A group that was judged needs no files; those of its losers were deleted there.
+            let judged = auditor.has_done(AUDIT, submission).await.map_err(failed)?;
+            for file in files.iter().filter(|_| !judged) {
                 carry_file(shared, auditor, file).await.map_err(failed)?;
             }
             jobs.push(auditor.submit(path::AUDITS, submission).await.map_err(failed)?);

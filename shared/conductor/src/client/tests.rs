@@ -65,6 +65,17 @@ async fn a_job_that_never_ends_is_given_up_at_its_limit() {
 }
 
 #[tokio::test]
+async fn a_job_counts_as_done_only_where_its_result_is_there() {
+    let done = |status, body| async move { scripted(vec![(status, body)]).has_done("a", &1).await };
+    assert!(done(OK, json!({ "state": "done", "result": 7 })).await.unwrap());
+    assert!(!done(OK, json!({ "state": "queued" })).await.unwrap());
+    let unknown = json!({ "code": "unknown_job", "message": "No." });
+    assert!(!done("404 Not Found", unknown).await.unwrap());
+    let broken = json!({ "code": "storage_failed", "message": "The disk." });
+    assert!(done("500 Oops", broken).await.is_err());
+}
+
+#[tokio::test]
 async fn a_refusal_keeps_status_and_code() {
     let body = json!({ "code": "verdict_expired", "message": "Too old." });
     let refused = scripted(vec![("403 Forbidden", body)]).get::<Value>("/").await;
