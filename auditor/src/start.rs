@@ -350,9 +350,12 @@ fn commitment_key(path: &Path) -> Result<[u8; 32]> {
     if !path.exists() {
         let mut key = [0_u8; 32];
         getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
-        write_atomic(path, &key).with_context(named)?;
+        let unwritten =
+            || format!("{} cannot be written; check the disk and the folder's owner", named());
+        write_atomic(path, &key).with_context(unwritten)?;
     }
-    let bytes = std::fs::read(path).with_context(named)?;
+    let unread = || format!("{} cannot be read; check the disk and the file's owner", named());
+    let bytes = std::fs::read(path).with_context(unread)?;
     let key = bytes.try_into();
     key.map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes; restore it from a copy", named()))
 }
