@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use seal_model::fit::Work;
-use seal_model::{Decoder, folder_digest};
+use seal_model::{Decoder, ModelError, folder_digest};
 use seal_protocol::Digest;
 use seal_service::store::write_atomic;
 
@@ -113,7 +113,10 @@ impl Policies {
     }
 
     fn fill(&self, partial: &Path, policy: &Decoder) -> Result<(), TeacherError> {
-        policy.save(partial)?;
+        policy.save(partial).map_err(|error| match error {
+            ModelError::File { path, source } => unwritable(&path, source),
+            other => other.into(),
+        })?;
         let failed = |source| unwritable(partial, source);
         for name in COMPANIONS {
             let original = self.first_folder.join(name);

@@ -12,12 +12,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::oneshot;
 
 /// The file does not take or give lines.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("`{}` does not take another line: {reason}; check free space and permissions", path.display())]
+#[error("`{}` does not take another line: {reason}; check free space and permissions, then start the teacher again", path.display())]
 pub struct JournalError {
     path: PathBuf,
     reason: String,
@@ -31,7 +32,11 @@ pub(crate) type Durable = Pin<Box<dyn Future<Output = Result<(), JournalError>> 
 pub(crate) struct Journal {
     path: PathBuf,
     to_writer: Sender<Line>,
+    failed: Failed,
 }
+
+/// Why the file took no line, once that happened.
+type Failed = Arc<OnceLock<String>>;
 
 #[derive(Debug)]
 struct Line {
@@ -60,10 +65,34 @@ impl Journal {
             file.seek(SeekFrom::End(0))?;
         }
         let lines = text[..whole].lines().map(str::to_owned).collect();
+        Ok((Self::over(file, path)?, lines))
+    }
+
+    fn over(file: File, path: &Path) -> io::Result<Self> {
         let (to_writer, waiting) = channel();
+        let failed = Failed::default();
+        let told = Arc::clone(&failed);
         let named = std::thread::Builder::new().name("journal".to_owned());
-        named.spawn(move || write(file, &waiting))?;
-        Ok((Self { path: path.to_owned(), to_writer }, lines))
+        named.spawn(move || write(file, &waiting, &told))?;
+        Ok(Self { path: path.to_owned(), to_writer, failed })
+    }
+
+    /// A journal on a disk that is always full.
+    #[cfg(test)]
+    pub(crate) fn full() -> Self {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        Self::over(full, Path::new("record.jsonl")).unwrap()
+    }
+
+    /// Refuses once a line was not taken: what is known since then may not be on disk.
+    ///
+    /// # Errors
+    /// The reason that the first such line was given.
+    pub(crate) fn sound(&self) -> Result<(), JournalError> {
+        match self.failed.get() {
+            None => Ok(()),
+            Some(reason) => Err(JournalError { path: self.path.clone(), reason: reason.clone() }),
+        }
     }
 
     /// Takes one line, which holds no line break, in the order of calls; the future is done when it
@@ -85,13 +114,16 @@ impl Journal {
 }
 
 /// The writer's thread; ends with the last handle, or with the first failure.
-fn write(mut file: File, waiting: &Receiver<Line>) {
+fn write(mut file: File, waiting: &Receiver<Line>, told: &OnceLock<String>) {
     while let Ok(first) = waiting.recv() {
         let lines: Vec<Line> = std::iter::once(first).chain(waiting.try_iter()).collect();
         let text: String = lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect();
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_data());
         let failed = written.is_err();
         let outcome = written.map_err(|error| error.to_string());
+        if let Err(reason) = &outcome {
+            let _ = told.set(reason.clone());
+        }
         for line in lines {
             // Whoever no longer waits does not need to know.
             let _ = line.durable.send(outcome.clone());
@@ -136,14 +168,12 @@ mod tests {
 
     #[test]
     fn after_a_failure_nothing_is_taken_any_more() {
-        // A device that is always full.
-        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let (to_writer, waiting) = channel();
-        std::thread::spawn(move || write(full, &waiting));
-        let journal = Journal { path: "record.jsonl".into(), to_writer };
+        let journal = Journal::full();
+        journal.sound().unwrap();
         let outcomes = append(&journal, &["{}", "{}"]);
         assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
         let error = outcomes[0].as_ref().unwrap_err().to_string();
         assert!(error.starts_with("`record.jsonl` does not take another line: "), "{error}");
+        assert_eq!(journal.sound().unwrap_err().to_string(), error);
     }
 }

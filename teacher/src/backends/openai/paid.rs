@@ -10,7 +10,7 @@ use seal_protocol::Digest;
 use seal_trust::sha256;
 use serde::{Deserialize, Serialize};
 
-use crate::egress::{Durable, Journal, Spent};
+use crate::egress::{Durable, Journal, JournalError, Spent};
 
 /// Where the replies lie in the teacher's state folder.
 const FILE: &str = "backend/replies.jsonl";
@@ -100,8 +100,13 @@ impl Paid {
     }
 
     /// The answer to an order, if it was paid for.
-    pub(super) fn get(&self, key: &Digest) -> Option<&PaidReply> {
-        self.known.get(key)
+    ///
+    /// # Errors
+    /// An answer could not be kept since the start: then what is known may not be on disk, and what
+    /// would be paid for could not be kept either.
+    pub(super) fn get(&self, key: &Digest) -> Result<Option<&PaidReply>, JournalError> {
+        self.journal.sound()?;
+        Ok(self.known.get(key))
     }
 
     /// Starts to keep an answer; done when it is durable.
@@ -125,10 +130,24 @@ mod tests {
         let (ending, finish, spent) = (Ending::Written, None, Spent::default());
         let reply = PaidReply { key, ending, text, finish, spent };
         let mut paid = Paid::open(state.path()).unwrap();
-        assert_eq!(paid.get(&key), None);
+        assert_eq!(paid.get(&key).unwrap(), None);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(paid.keep(reply.clone())).unwrap();
-        assert_eq!(Paid::open(state.path()).unwrap().get(&key), Some(&reply));
+        assert_eq!(Paid::open(state.path()).unwrap().get(&key).unwrap(), Some(&reply));
+    }
+
+    #[test]
+    fn after_an_answer_that_could_not_be_kept_none_is_used_and_none_is_asked_for() {
+        let mut paid = Paid { journal: Journal::full(), known: HashMap::new() };
+        let key = key("https://h/v1", b"{}", 1, 0);
+        assert_eq!(paid.get(&key).unwrap(), None);
+        let (ending, finish, spent) = (Ending::Written, None, Spent::default());
+        let reply = PaidReply { key, ending, text: "1. a".to_owned(), finish, spent };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let error = runtime.block_on(paid.keep(reply)).unwrap_err();
+        let after = paid.get(&key).unwrap_err().to_string();
+        assert_eq!(after, error.to_string());
+        assert!(after.contains("check free space and permissions"), "{after}");
     }
 
     #[test]

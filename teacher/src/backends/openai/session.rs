@@ -118,7 +118,11 @@ impl Session {
         // The library writes the same value in the same way; the record has what it wrote.
         let body = serde_json::to_vec(&request).ok()?;
         let key = key(&self.url, &body, order.seed, order.proposal);
-        let stored = self.shared.borrow().paid.get(&key).cloned();
+        let stored = self.shared.borrow().paid.get(&key).map(|stored| stored.cloned());
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(error) => return self.stop(Stop::refused(&error.into())),
+        };
         let reply = match stored {
             Some(reply) => reply,
             None => match self.ask(&Asked { order, request, body }).await? {
