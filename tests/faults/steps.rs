@@ -1,0 +1,194 @@
+//! What a daemon does to its disk, step by step, and which faults are tried at which steps. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Who is disturbed. The conductor holds no key, but its file says what is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Victim {
+    Teacher,
+    Student,
+    Auditor,
+    Conductor,
+}
+
+impl Victim {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Teacher, Self::Student, Self::Auditor, Self::Conductor];
+
+    /// The word of its command line that tells it from the others.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Teacher => "teacher",
+            Self::Student => "student",
+            Self::Auditor => "auditor",
+            Self::Conductor => "run",
+        }
+    }
+
+    /// The folder that it alone writes, inside the run folder.
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::Teacher => "teacher/state",
+            Self::Student => "student/state",
+            Self::Auditor => "auditor/state",
+            Self::Conductor => "conductor",
+        }
+    }
+}
+
+/// What goes wrong. The words are those of `shim.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// SIGKILL before the step.
+    Kill,
+    /// SIGKILL in the middle of a write.
+    Torn,
+    /// ENOSPC from this step on, until the process ends.
+    Full,
+    /// EIO, once.
+    Broken,
+    /// EIO of a sync, once.
+    Unsynced,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Kill, Self::Torn, Self::Full, Self::Broken, Self::Unsynced];
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Torn => "torn",
+            Self::Full => "full",
+            Self::Broken => "broken",
+            Self::Unsynced => "unsynced",
+        }
+    }
+
+    /// Whether the process is to be dead afterwards.
+    pub(crate) fn kills(self) -> bool {
+        matches!(self, Self::Kill | Self::Torn)
+    }
+
+    fn suits(self, call: &str) -> bool {
+        let writes = matches!(call, "write" | "writev" | "pwrite");
+        match self {
+            Self::Kill => true,
+            Self::Torn => writes,
+            Self::Full => writes || matches!(call, "create" | "mkdir"),
+            Self::Broken => call != "sync",
+            Self::Unsynced => call == "sync",
+        }
+    }
+}
+
+/// One line of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) number: u64,
+    pub(crate) call: String,
+    /// Relative to the victim's folder, as it was.
+    pub(crate) place: String,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.call, kind_of(&self.place))
+    }
+}
+
+/// Steps of a trace, and those at which a fault fired.
+pub(crate) fn read_trace(text: &str) -> (Vec<Step>, Vec<Step>) {
+    let of = |word: &str| {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(word));
+        lines.filter_map(step).collect()
+    };
+    (of("step "), of("fired "))
+}
+
+fn step(line: &str) -> Option<Step> {
+    let mut parts = line.splitn(3, ' ');
+    let number = parts.next()?.parse().ok()?;
+    Some(Step { number, call: parts.next()?.to_owned(), place: parts.next()?.to_owned() })
+}
+
+/// A place without what differs between two runs: digests, and the names of temporary files.
+pub(crate) fn kind_of(place: &str) -> String {
+    let parts = place.split('/').map(|part| match part {
+        temporary if temporary.starts_with(".tmp-") => ".tmp".to_owned(),
+        other => without_digest(other),
+    });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+fn without_digest(name: &str) -> String {
+    const HEX: usize = 64;
+    match name.get(..HEX) {
+        Some(head) if head.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            format!("<digest>{}", &name[HEX..])
+        }
+        _ => name.to_owned(),
+    }
+}
+
+/// The named steps: of equal calls in a row (the pages of one transaction) the last, which is the one
+/// that completes something. What lies before the first of them is what the step before left.
+pub(crate) fn named(steps: &[Step]) -> Vec<Step> {
+    let same = |a: &Step, b: &Step| a.call == b.call && kind_of(&a.place) == kind_of(&b.place);
+    let rows = steps.chunk_by(same);
+    rows.filter_map(|row| row.last().cloned()).collect()
+}
+
+/// One fault at one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cell {
+    pub(crate) victim: Victim,
+    pub(crate) fault: Fault,
+    pub(crate) step: Step,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { victim, fault, step } = self;
+        write!(f, "{victim:?}: {fault:?} at step {} ({step})", step.number)
+    }
+}
+
+/// Every fault at every named step that it can befall.
+pub(crate) fn table(victim: Victim, steps: &[Step]) -> Vec<Cell> {
+    let cell = |fault: Fault, step: &Step| Cell { victim, fault, step: step.clone() };
+    let named = named(steps);
+    let cells = |fault: Fault| {
+        named.iter().filter(move |step| fault.suits(&step.call)).map(move |step| cell(fault, step))
+    };
+    Fault::ALL.into_iter().flat_map(cells).collect()
+}
+
+/// So many cells of each pair of victim and fault, drawn by the seed: all, if there are not more.
+pub(crate) fn sample(cells: Vec<Cell>, each: usize, seed: u64) -> Vec<Cell> {
+    let mut pairs: BTreeMap<(Victim, Fault), Vec<Cell>> = BTreeMap::new();
+    for cell in cells {
+        pairs.entry((cell.victim, cell.fault)).or_default().push(cell);
+    }
+    let mut draw = Draw(seed);
+    let drawn = pairs.into_values().map(|mut cells| {
+        while cells.len() > each {
+            cells.swap_remove(draw.below(cells.len()));
+        }
+        cells
+    });
+    drawn.flatten().collect()
+}
+
+/// SplitMix64: Steele, Lea and Flood 2014.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % end as u64) as usize
+    }
+}
