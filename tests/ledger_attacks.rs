@@ -50,7 +50,7 @@ async fn a_restored_backup_and_a_fork_are_refused_until_the_operator_acknowledge
 
     copy(&run.path("backup"), &run.path("auditor/state"));
     let auditor = run.daemon(Role::Auditor).await;
-    let shown = show(&[&auditor.socket], &[&student.socket], &[]).await;
+    let shown = show(&[&auditor.client], &[&student.client], &[]).await;
     assert_eq!(refusal(shown), "ledger_rolled_back");
 
     // With the ledger's own key, histories of every length and with any proof.
@@ -73,7 +73,7 @@ async fn a_restored_backup_and_a_fork_are_refused_until_the_operator_acknowledge
     assert!(!output.status.success(), "without a terminal it must be confirmed");
     let output = run.seal(&["--yes", "ledger", "acknowledge", "student", "--reason", "disk lost"]);
     assert!(output.status.success(), "{}", stderr(&output));
-    show(&[&auditor.socket], &[&student.socket], &[]).await.unwrap();
+    show(&[&auditor.client], &[&student.client], &[]).await.unwrap();
     assert_eq!(known(&student).await[0].size, 1);
     let heads = run.seal(&["ledger", "heads"]);
     assert!(stdout(&heads).contains("student  remembers"), "{}", stdout(&heads));
@@ -105,7 +105,7 @@ async fn a_verdict_signed_with_a_stolen_key_has_no_effect_outside_the_ledger() {
     let (teacher, auditor) = (run.daemon(Role::Teacher).await, run.daemon(Role::Auditor).await);
     // The thief may carry whatever the auditor shows; the row is not there.
     let verdicts = vec![forged];
-    show(&[&auditor.socket], &[&teacher.socket], &verdicts).await.unwrap();
+    show(&[&auditor.client], &[&teacher.client], &verdicts).await.unwrap();
     let request = PolicyUpdateRequest {
         stage: "theft".to_owned(),
         parent_policy_digest: None,
