@@ -31,7 +31,7 @@ const DOORS: [(&str, Door); 10] = [
     ("chat_template", content::chat_template),
 ];
 
-/// How often each file is damaged.
+/// How often each seed is damaged.
 const DAMAGES: usize = 400;
 /// Longer files are damaged at their beginning alone.
 const LONGEST: usize = 1 << 16;
@@ -74,12 +74,16 @@ fn nothing_in_the_corpus_and_no_damage_done_to_it_breaks_a_door() {
             let mut dice = ChaCha8Rng::seed_from_u64(tried);
             println!("{}", file.display());
             open(&bytes);
-            for _ in 0..DAMAGES {
+            tried += 1;
+            // What the fuzzer found is damaged already.
+            let is_seed =
+                file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seed-"));
+            for _ in 0..if is_seed { DAMAGES } else { 0 } {
                 let_in += usize::from(open(&damaged(&bytes, &mut dice)));
                 tried += 1;
             }
         }
-        println!("{door}: {tried} damaged files, {let_in} let in");
+        println!("{door}: {tried} files, {let_in} let in");
         assert!(tried > 0, "{door} has no corpus");
     }
 }
