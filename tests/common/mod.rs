@@ -84,7 +84,7 @@ impl Run {
             .unwrap();
         let socket = Endpoint::Unix(self.path(&format!("sockets/{role}.sock")));
         let client = Client::new(&socket);
-        let daemon = Daemon { child, client, socket };
+        let daemon = Daemon { child, client };
         let begun = Instant::now();
         while daemon.client.get::<Health>(path::HEALTH).await.is_err() {
             assert!(begun.elapsed() < PATIENCE, "the {role} does not get ready");
@@ -140,7 +140,6 @@ fn alike(state: &Path, annex: &Digest) -> Digest {
 pub struct Daemon {
     child: Child,
     pub client: Client,
-    pub socket: Endpoint,
 }
 
 impl Drop for Daemon {

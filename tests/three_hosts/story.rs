@@ -92,7 +92,11 @@ fn the_auditors_host_has_the_evidence(hosts: &Hosts) {
     assert!(lines.contains("student      not checked: its files are on its host (tls:"), "{lines}");
     for command in [&["status"][..], &["report"], &["why", "poisoned-000"], &["ledger", "heads"]] {
         let output = in_folder(&auditor, command);
-        assert!(matches!(output.status.code(), Some(0 | 10 | 11)), "{command:?} {}", stderr(&output));
+        assert!(
+            matches!(output.status.code(), Some(0 | 10 | 11)),
+            "{command:?} {}",
+            stderr(&output)
+        );
     }
     assert!(auditor.join("report.html").is_file());
 }

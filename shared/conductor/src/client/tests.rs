@@ -20,7 +20,6 @@ fn scripted(answers: Vec<(&'static str, Value)>) -> Client {
             let _ = stream.read(&mut heard).unwrap();
             let body = body.to_string();
             let length = body.len();
-            let status = format!("{status}\r\nretry-after: 0");
             write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
         }
     });
@@ -122,14 +121,18 @@ async fn a_silent_daemon_is_given_up_at_the_deadline() {
 
 #[tokio::test]
 async fn a_busy_daemon_is_asked_again_until_the_deadline() {
-    let busy = || json!({ "code": "busy", "message": "Later." });
-    let too_many = ("429 Too Many Requests", json!({ "code": "x", "message": "Later." }));
-    let answers = vec![("503 Service Unavailable", busy()), too_many, (OK, json!(7))];
+    let later = || json!({ "code": "busy", "message": "Later." });
+    let answers = vec![
+        ("503 Service Unavailable\r\nretry-after: 0", later()),
+        ("429 Too Many Requests\r\nretry-after: 0", later()),
+        (OK, json!(7)),
+    ];
     assert_eq!(scripted(answers).get::<u64>("/").await.unwrap(), 7);
 
-    let in_time = scripted(vec![("503 Service Unavailable", busy())]);
-    let refused = in_time.with_deadline(Duration::ZERO).get::<u64>("/").await;
-    assert!(matches!(refused, Err(ClientError::Timeout { .. })), "{refused:?}");
+    // A pause that the deadline leaves no time for is not begun.
+    let much_later = scripted(vec![("503 Service Unavailable\r\nretry-after: 9", later())]);
+    let refused = much_later.with_deadline(Duration::from_secs(8)).get::<u64>("/").await;
+    assert!(matches!(refused, Err(ClientError::Refused { status: 503, .. })), "{refused:?}");
 }
 
 #[tokio::test]
