@@ -1,7 +1,6 @@
 //! Where the fuzzer begins: for each door what is let in, and what comes close.
 
-use seal_model::lora::factor_shapes;
-use seal_model::{Adapter, BaseModel, LoraSpec, Projection};
+use seal_model::BaseModel;
 use seal_protocol::{
     AskRequest, ChatMessage, ChatRole, Cosignature, Digest, Directives, LedgerHead, LedgerQuestion,
     LossPart, Nano, PolicyUpdateRequest, PromoteRequest, ProposalMethod, ProposeRequest,
@@ -12,8 +11,7 @@ use seal_trust::{
     sign_statement,
 };
 
-use crate::doors::content::adapter_base;
-use crate::doors::trust;
+use crate::doors::{small, trust};
 
 /// Door, name, bytes, and whether they are let in.
 pub(crate) type Seed = (&'static str, &'static str, Vec<u8>, bool);
@@ -62,13 +60,8 @@ fn ledger() -> Vec<Seed> {
 }
 
 fn adapters() -> Vec<Seed> {
-    let spec = LoraSpec { targets: vec![Projection::Q, Projection::Down], ..LoraSpec::all(2) };
-    let shapes = factor_shapes(&adapter_base(), &spec);
-    let count = shapes.last().map_or(0, |last| last.offset + last.len());
-    let numbers: Vec<f32> = (0..count).map(|number| number as f32 / 64.0 - 1.0).collect();
-    let adapter = Adapter::from_flat(&adapter_base(), &spec, &numbers).unwrap();
     let base = BaseModel { name: "base", revision: None, digest: &[7; 32] };
-    let (config, weights) = adapter.to_peft_bytes(base).unwrap();
+    let (config, weights) = small::adapter().to_peft_bytes(base).unwrap();
     let joined = |config: &[u8], weights: &[u8]| {
         [&(config.len() as u16).to_le_bytes()[..], config, weights].concat()
     };

@@ -7,50 +7,27 @@ use std::sync::LazyLock;
 use seal_auditor::items::{Item, ItemKind};
 use seal_auditor::rules::Rules;
 use seal_model::chat::{Chat, ChatTemplate, Message};
-use seal_model::{Adapter, BaseModel, DecoderConfig, Family, RopeScaling};
+use seal_model::{Adapter, BaseModel};
 use seal_protocol::SelfEdit;
 use seal_recipe::{BeyondLimit, DirectiveLimits, UpdateRecipe};
 use seal_teacher::TextFamily;
 use serde_json::json;
 
 use super::let_in;
+use super::small;
 
 /// Two bytes of length, an `adapter_config.json` of that length, and the safetensors file.
 pub fn adapter(sent: &[u8]) -> bool {
     let Some((length, files)) = sent.split_at_checked(2) else { return false };
     let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
     let Some((config, weights)) = files.split_at_checked(length) else { return false };
-    let read = Adapter::from_peft_bytes(config, weights, &adapter_base(), None);
+    let read = Adapter::from_peft_bytes(config, weights, &small::config(), None);
     let Some(adapter) = let_in(read) else { return false };
     let base = BaseModel { name: "base", revision: None, digest: &[7; 32] };
     let (config, weights) = adapter.to_peft_bytes(base).unwrap();
-    let again = Adapter::from_peft_bytes(&config, &weights, &adapter_base(), Some(&[7; 32]));
+    let again = Adapter::from_peft_bytes(&config, &weights, &small::config(), Some(&[7; 32]));
     assert_eq!(again.unwrap().to_peft_bytes(base).unwrap().1, weights, "what was let in is whole");
     true
-}
-
-/// The base that [`adapter`] fits.
-pub fn adapter_base() -> DecoderConfig {
-    DecoderConfig {
-        family: Family::Llama,
-        vocab_size: 20,
-        hidden_size: 8,
-        intermediate_size: 12,
-        num_hidden_layers: 2,
-        num_attention_heads: 2,
-        num_key_value_heads: 1,
-        head_dim: 4,
-        max_position_embeddings: 16,
-        rms_norm_eps: 1e-5,
-        rope_theta: 10_000.0,
-        rope_scaling: RopeScaling::None,
-        attention_bias: false,
-        mlp_bias: false,
-        sliding_window: None,
-        tie_word_embeddings: true,
-        bos_token_id: None,
-        eos_token_ids: Vec::new(),
-    }
 }
 
 /// The predicate of a self-edit: its directives and every text rule that ships.

@@ -7,6 +7,8 @@
 pub mod content;
 mod limits;
 pub mod messages;
+#[path = "../../../shared/model/tests/small/mod.rs"]
+pub mod small;
 #[path = "../../../shared/trust/tests/common/mod.rs"]
 pub mod trust;
 
