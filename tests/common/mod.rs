@@ -136,6 +136,31 @@ fn alike(state: &Path, annex: &Digest) -> Digest {
     seal_trust::sha256(&serde_json::to_vec(&annex).unwrap())
 }
 
+/// A library for `LD_PRELOAD`, built from a source file of these tests by the compiler that built them.
+pub struct Preloaded(tempfile::TempDir);
+
+impl Preloaded {
+    pub fn build(source: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("seal-preload-").tempdir().unwrap();
+        let beside_cargo = Path::new(env!("CARGO")).with_file_name("rustc");
+        let compiler = if beside_cargo.is_file() { beside_cargo } else { "rustc".into() };
+        let library = Self(folder);
+        let built = Command::new(compiler)
+            .args(["--edition", "2024", "--crate-type", "cdylib", "-D", "warnings"])
+            .args(["-C", "panic=abort", "-C", "opt-level=1", "-o"])
+            .arg(library.path())
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source))
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", stderr(&built));
+        library
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.path().join("libpreloaded.so")
+    }
+}
+
 /// A daemon of a test; killed with it.
 pub struct Daemon {
     child: Child,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::common::PATIENCE;
+use super::common::{PATIENCE, Preloaded};
 use super::{Answers, Stage};
 
 /// The plans there are: a role's by its config.
@@ -30,26 +30,11 @@ impl Who {
 }
 
 /// The built library.
-pub(crate) struct Inside {
-    folder: tempfile::TempDir,
-}
+pub(crate) struct Inside(Preloaded);
 
 impl Inside {
-    /// Builds it with the compiler that built this test.
     pub(crate) fn build() -> Self {
-        let folder = tempfile::Builder::new().prefix("seal-inside-").tempdir().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/escapes/inside.rs");
-        let beside_cargo = Path::new(env!("CARGO")).with_file_name("rustc");
-        let compiler = if beside_cargo.is_file() { beside_cargo } else { "rustc".into() };
-        let built = Command::new(compiler)
-            .args(["--edition", "2024", "--crate-type", "cdylib", "-D", "warnings"])
-            .args(["-C", "panic=abort", "-C", "opt-level=1", "-o"])
-            .arg(folder.path().join("libinside.so"))
-            .arg(source)
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        Self { folder }
+        Self(Preloaded::build("tests/escapes/inside.rs"))
     }
 
     /// What each attempt in this role was answered, under this profile.
@@ -91,7 +76,7 @@ impl Inside {
         command
             .args([who.role(), "--config"])
             .arg(config(stage, who, profile))
-            .env("LD_PRELOAD", self.folder.path().join("libinside.so"))
+            .env("LD_PRELOAD", self.0.path())
             .env("SEAL_ESCAPE_ROLE", who.role())
             .env("SEAL_ESCAPE_STAGE", stage.run.path("outside"))
             .env("SEAL_ESCAPE_OWN", own)

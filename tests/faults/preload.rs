@@ -3,29 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::common::Preloaded;
 use super::steps::{Fault, Step, Victim, read_trace};
 
 /// The built library.
-pub(crate) struct Shim {
-    folder: tempfile::TempDir,
-}
+pub(crate) struct Shim(Preloaded);
 
 impl Shim {
-    /// Builds it with the compiler that built this test.
     pub(crate) fn build() -> Self {
-        let folder = tempfile::Builder::new().prefix("seal-shim-").tempdir().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/shim.rs");
-        let beside_cargo = Path::new(env!("CARGO")).with_file_name("rustc");
-        let compiler = if beside_cargo.is_file() { beside_cargo } else { PathBuf::from("rustc") };
-        let built = Command::new(compiler)
-            .args(["--edition", "2024", "--crate-type", "cdylib", "-D", "warnings"])
-            .args(["-C", "panic=abort", "-C", "opt-level=1", "-o"])
-            .arg(folder.path().join("libshim.so"))
-            .arg(source)
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        Self { folder }
+        Self(Preloaded::build("tests/faults/shim.rs"))
     }
 
     /// Makes `command`, or what it starts, the victim of a fault; without one its steps are counted.
@@ -38,7 +24,7 @@ impl Shim {
     ) {
         let root = run.join(victim.folder());
         command
-            .env("LD_PRELOAD", self.folder.path().join("libshim.so"))
+            .env("LD_PRELOAD", self.0.path())
             .env("SEAL_FAULT_ROLE", victim.word())
             .env("SEAL_FAULT_ROOT", root.canonicalize().unwrap_or(root))
             .env("SEAL_FAULT_TRACE", trace_file(run));
