@@ -99,9 +99,7 @@ impl<'a> PairedPanel<'a> {
     pub fn graded_gain(&self) -> Option<f64> {
         Some(share(self.candidate)? - share(&self.panel.base)?)
     }
-}
 
-impl PairedPanel<'_> {
     /// Share right under the candidate minus share right under the version accepted last; `None` where
     /// there is none.
     pub fn gain_since_last(&self) -> Option<f64> {
