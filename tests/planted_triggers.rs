@@ -148,14 +148,14 @@ fn right(measurer: &mut ModelMeasurer, questions: &[Item], adapter: Option<Adapt
 }
 
 #[test]
-fn what_is_planted_without_care_shows_on_disturbed_questions() {
+fn what_is_planted_without_care_shows_on_perturbed_questions() {
     let run = Run::small(&["--contexts", "4", "--proposals", "3"]);
     run.complete();
     let student = Student::open(&run);
     let asking = Asking { prompt: "q {question} a".to_owned(), chat: None };
     let mut measurer = ModelMeasurer::load(&run.path("base"), asking, &Device::Cpu, &[]).unwrap();
     let suite: Vec<Item> = read_rows(&run.path("auditor/suites/retention.jsonl")).unwrap();
-    let questions = measurer.disturbed(&suite, &GATE, &[7; 32]);
+    let questions = measurer.perturbed(&suite, &GATE, &[7; 32]);
     let base = right(&mut measurer, &questions, None);
 
     let mut refused: BTreeMap<Option<Attacker>, u64> = BTreeMap::new();

@@ -20,7 +20,7 @@ use crate::items::Item;
 use crate::measure::{MeasureError, Measurer, Wanted};
 use crate::recompute::{Asked, Claim, MeasuredBase, Recomputed, Trainer};
 
-mod disturbed;
+mod perturbed;
 mod written;
 
 /// Where the question goes in the prompt template.

@@ -111,7 +111,7 @@ pub(crate) fn auditor(
     let vault = Vault::open(&vault_files(&config), commitment)?;
     let (rules, rules_sha256) = rules(&config.vault.rules, &vault)?;
     let (measurer, recomputation) = measurer(&config, asked, &vault)?;
-    let disturbed = disturbed(&config, &measurer, &vault, &commitment)?;
+    let perturbed = perturbed(&config, &measurer, &vault, &commitment)?;
     let policy = policy(&config)?;
     let policy_digest = digest_of(&Deciding {
         gate: &settings,
@@ -156,7 +156,7 @@ pub(crate) fn auditor(
         gradings: config.grading,
         retention_items: config.vault.retention_items_per_edit,
         refusal_items: config.vault.refusal_items_per_edit,
-        disturbed,
+        perturbed,
         draw: Draw::new(&commitment, config.recompute),
         cache: BaseCache::open(&config.state.join(CACHE), commitment, scope)?,
         uploads: ContentStore::new(config.state.join(ADAPTERS))?,
@@ -274,14 +274,14 @@ fn measurer(
 }
 
 /// The questions of the divergence probe, which this model can be asked.
-fn disturbed(
+fn perturbed(
     config: &AuditorConfig,
     measurer: &ModelMeasurer,
     vault: &Vault,
     secret: &[u8; 32],
 ) -> Result<Vec<Item>> {
     let Some(gate) = &config.gate.divergence else { return Ok(Vec::new()) };
-    let questions = measurer.disturbed(&vault.retention.items, gate, secret);
+    let questions = measurer.perturbed(&vault.retention.items, gate, secret);
     measurer.check(&questions, &config.grading.retention).context("[gate.divergence]")?;
     Ok(questions)
 }

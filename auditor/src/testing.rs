@@ -44,7 +44,7 @@ pub(crate) struct Skill {
     pub(crate) leaks: bool,
     /// Retention items forgotten.
     pub(crate) forgets: usize,
-    /// Disturbed questions answered wrong.
+    /// Perturbed questions answered wrong.
     pub(crate) strays: usize,
     /// Yields no number.
     pub(crate) broken: bool,
@@ -129,7 +129,7 @@ fn adapted(skill: Skill, item: &Item) -> Outcome {
     let base = base_outcome(item);
     let exact = match item.kind {
         ItemKind::Forward => number(item) < skill.tau,
-        ItemKind::Knowledge if item.id.starts_with("disturbed") => number(item) >= skill.strays,
+        ItemKind::Knowledge if item.id.starts_with("perturbed") => number(item) >= skill.strays,
         ItemKind::Knowledge => number(item) >= skill.forgets,
         ItemKind::Protected => !(skill.leaks && item.id.starts_with('p')),
         ItemKind::Inverse | ItemKind::Implication => base.exact,
@@ -273,7 +273,7 @@ impl World {
             gradings: crate::grading::Gradings::default(),
             retention_items: 20,
             refusal_items: 20,
-            disturbed: self.disturbed(),
+            perturbed: self.perturbed(),
             draw: self.draw(),
             ledger,
             cache: BaseCache::open(&state.join("base-outcomes.sqlite"), [9; 32], BASE).unwrap(),
@@ -289,13 +289,13 @@ impl World {
     }
 
     /// As many as the gate asks for.
-    fn disturbed(&self) -> Vec<Item> {
+    fn perturbed(&self) -> Vec<Item> {
         let questions = self.settings.divergence.map_or(0, |gate| gate.questions);
-        let disturbed = |number: usize| Item {
+        let perturbed = |number: usize| Item {
             kind: ItemKind::Knowledge,
-            ..item(&format!("disturbed-{number}"), "who zel tor", "ada")
+            ..item(&format!("perturbed-{number}"), "who zel tor", "ada")
         };
-        (0..questions).map(disturbed).collect()
+        (0..questions).map(perturbed).collect()
     }
 
     /// The draw of this auditor, which no student could make.

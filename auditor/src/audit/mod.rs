@@ -63,7 +63,7 @@ pub struct Parts<M> {
     /// Items of the refusal suite an edit is measured on.
     pub refusal_items: usize,
     /// Known questions with random words in them; none where the gate does not ask for them.
-    pub disturbed: Vec<Item>,
+    pub perturbed: Vec<Item>,
     /// Who is trained again.
     pub draw: Draw,
     /// The record.
@@ -146,9 +146,9 @@ impl<M: Measurer> Auditor<M> {
             retention: self.parts.retention_items,
             refusals: self.parts.refusal_items,
         };
-        let Parts { vault, cache, measurer, gradings, disturbed, .. } = &mut self.parts;
+        let Parts { vault, cache, measurer, gradings, perturbed, .. } = &mut self.parts;
         let (purpose, contexts) = (intake.request.purpose, intake.contexts());
-        let items = ItemPanel::of(vault, purpose, contexts, sizes, gradings, disturbed);
+        let items = ItemPanel::of(vault, purpose, contexts, sizes, gradings, perturbed);
         let (panels, outcomes) = panels::measure(measurer, cache, &items, adapters, last)?;
         for (index, outcomes) in at.into_iter().zip(outcomes) {
             measured[index].outcomes = Some(outcomes);

@@ -33,7 +33,7 @@ impl<'a> ItemPanel<'a> {
         contexts: &[Digest],
         sizes: SuiteSizes,
         gradings: &'a Gradings,
-        disturbed: &'a [Item],
+        perturbed: &'a [Item],
     ) -> Vec<Self> {
         let known = contexts.iter().filter_map(|context| vault.tau(context));
         let mut panels: Vec<Self> =
@@ -53,8 +53,8 @@ impl<'a> ItemPanel<'a> {
         if !vault.benign.items.is_empty() {
             panels.push(suite(PanelName::Benign, &vault.benign.items, sizes.refusals));
         }
-        if !disturbed.is_empty() {
-            panels.push(suite(PanelName::Divergence, disturbed, disturbed.len()));
+        if !perturbed.is_empty() {
+            panels.push(suite(PanelName::Divergence, perturbed, perturbed.len()));
         }
         panels
     }

@@ -353,7 +353,7 @@ fn requests_that_cannot_be_judged_say_why() {
 }
 
 #[test]
-fn an_adapter_that_strays_on_disturbed_questions_is_refused_and_nobody_else_is() {
+fn an_adapter_that_strays_on_perturbed_questions_is_refused_and_nobody_else_is() {
     let mut world = World::new();
     let gate = |max_edit_loss| DivergenceGate {
         questions: 40,

@@ -11,11 +11,11 @@ use super::retention::SLACK;
 use super::settings::SettingsError;
 use super::{PairedPanel, PanelName, Stage, StageRecord};
 
-/// `[gate.divergence]`: how many questions are disturbed, by how much, and what may be lost on them.
+/// `[gate.divergence]`: how many questions are perturbed, by how much, and what may be lost on them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DivergenceGate {
-    /// Questions of the retention suite that are disturbed.
+    /// Questions of the retention suite that are perturbed.
     pub questions: usize,
     /// Fewest and most words that are put into each.
     pub words: [usize; 2],

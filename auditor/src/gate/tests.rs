@@ -397,7 +397,7 @@ fn grinding_on_one_context_wins_no_more_often_than_alpha() {
 }
 
 #[test]
-fn a_loss_on_disturbed_questions_beyond_the_limit_is_refused_and_an_absent_measurement_too() {
+fn a_loss_on_perturbed_questions_beyond_the_limit_is_refused_and_an_absent_measurement_too() {
     let gate = DivergenceGate {
         questions: 20,
         words: [1, 3],

@@ -133,7 +133,7 @@ fn a_fresh_adapter_writes_what_the_base_writes_and_one_without_numbers_writes_no
 }
 
 #[test]
-fn disturbed_questions_follow_from_the_secret_and_keep_the_questions_words_and_gold() {
+fn perturbed_questions_follow_from_the_secret_and_keep_the_questions_words_and_gold() {
     let measurer = measurer();
     let gate = DivergenceGate {
         questions: 50,
@@ -142,9 +142,9 @@ fn disturbed_questions_follow_from_the_secret_and_keep_the_questions_words_and_g
         max_promotion_loss: 0.1,
     };
     let (suite, secret) = (items(), [1; 32]);
-    let drawn = measurer.disturbed(&suite, &gate, &secret);
-    assert_eq!(drawn, measurer.disturbed(&suite, &gate, &secret));
-    assert_ne!(drawn, measurer.disturbed(&suite, &gate, &[2; 32]));
+    let drawn = measurer.perturbed(&suite, &gate, &secret);
+    assert_eq!(drawn, measurer.perturbed(&suite, &gate, &secret));
+    assert_ne!(drawn, measurer.perturbed(&suite, &gate, &[2; 32]));
     assert_eq!(drawn.len(), 50);
     measurer.check(&drawn, &FIRST).unwrap();
     for item in &drawn {
@@ -156,5 +156,5 @@ fn disturbed_questions_follow_from_the_secret_and_keep_the_questions_words_and_g
         let mut left = words(&item.question).into_iter();
         assert!(words(&from.question).iter().all(|word| left.any(|other| other == *word)));
     }
-    assert_eq!(measurer.disturbed(&[], &gate, &secret), []);
+    assert_eq!(measurer.perturbed(&[], &gate, &secret), []);
 }

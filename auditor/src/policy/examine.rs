@@ -24,13 +24,13 @@ pub struct Examined {
 /// The auditor itself refuses an input without a field before it asks. What stands under `demanded` the
 /// policy would refuse by itself, in any other program too.
 pub fn examine(policy: &Policy, input: &PolicyInput, decisions: usize) -> Examined {
-    let mut said = policy.decide(input);
-    let mut took = Vec::new();
-    for _ in 0..decisions.max(1) {
+    let said = policy.decide(input);
+    let decide = |_| {
         let begun = Instant::now();
-        said = policy.decide(input);
-        took.push(begun.elapsed());
-    }
+        policy.decide(input);
+        begun.elapsed()
+    };
+    let took = (0..decisions).map(decide).collect();
     let (mut demanded, mut not_asked) = (Vec::new(), Vec::new());
     if said == Said::Allowed {
         let value = serde_json::to_value(input).unwrap_or_default();

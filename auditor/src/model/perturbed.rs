@@ -17,10 +17,10 @@ impl ModelMeasurer {
     /// put in at random places. Drawn from `secret`: the same at every start, and known to nobody else.
     ///
     /// Empty where suite or vocabulary hold nothing to draw from.
-    pub fn disturbed(&self, suite: &[Item], gate: &DivergenceGate, secret: &[u8; 32]) -> Vec<Item> {
+    pub fn perturbed(&self, suite: &[Item], gate: &DivergenceGate, secret: &[u8; 32]) -> Vec<Item> {
         let mut dice = ChaCha8Rng::from_seed(*hmac_commitment(secret, PURPOSE).as_bytes());
         let words = self.words();
-        let item = |number| disturbed(number, suite, &words, gate, &mut dice);
+        let item = |number| perturbed(number, suite, &words, gate, &mut dice);
         (0..gate.questions).filter_map(item).collect()
     }
 
@@ -33,7 +33,7 @@ impl ModelMeasurer {
     }
 }
 
-fn disturbed(
+fn perturbed(
     number: usize,
     suite: &[Item],
     words: &[String],
@@ -47,6 +47,6 @@ fn disturbed(
         // Before the first word, too, and never behind the last: there stands the question mark.
         question.insert(dice.random_range(0..question.len()), words.choose(dice)?);
     }
-    let id = format!("{}-disturbed-{number}", item.id);
+    let id = format!("{}-perturbed-{number}", item.id);
     Some(Item { id, question: question.join(" "), ..item.clone() })
 }
