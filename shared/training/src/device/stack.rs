@@ -111,8 +111,11 @@ impl Stack {
         spec: &LoraSpec,
         group: usize,
     ) -> Result<Adapter> {
-        let own =
-            |tensor: &Tensor, layer: usize| tensor.get(layer)?.get(group)?.to_device(&Device::Cpu);
+        // A device sends all that a tensor lies in, and what it sent is kept: so first a copy of
+        // this part alone.
+        let own = |tensor: &Tensor, layer: usize| {
+            tensor.get(layer)?.get(group)?.force_contiguous()?.to_device(&Device::Cpu)
+        };
         let both = self.targets.iter().zip(self.tensors.chunks_exact(2));
         let tensors: BTreeMap<Projection, &[Tensor]> = both.map(|(&w, both)| (w, both)).collect();
         Ok(Adapter::from_factors(config, spec, |shape| {

@@ -35,19 +35,22 @@ pub(super) fn train(
     stepped: &dyn Fn(u64),
 ) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::with_capacity(candidates.len());
-    let mut waiting = candidates.into_iter().peekable();
-    while let Some(first) = waiting.next() {
-        let (step, most) = (first.steps_done(), most_together(decoder, &first, recipe, options));
-        let mut together = vec![first];
-        while together.len() < most {
-            match waiting.next_if(|next| next.steps_done() == step) {
-                Some(next) => together.push(next),
-                None => break,
-            }
-        }
+    let mut waiting = candidates;
+    while let Some(first) = waiting.first() {
+        let step = first.steps_done();
+        let alike = waiting.iter().take_while(|next| next.steps_done() == step).count();
+        let most = most_together(decoder, first, recipe, options);
+        let others = waiting.split_off(even_share(alike, most));
+        let together = std::mem::replace(&mut waiting, others);
         outcomes.extend(Group::new(decoder, recipe, options, together)?.run(stepped)?);
     }
     Ok(outcomes)
+}
+
+/// How many of `count` the first of groups takes that have at most `most`: as few groups as can be,
+/// none much smaller than another, since a step costs nearly the same for few as for many.
+fn even_share(count: usize, most: usize) -> usize {
+    count.div_ceil(count.div_ceil(most))
 }
 
 /// How many candidates like this one make a full forward that the device has the memory for.
@@ -275,5 +278,26 @@ impl<'a, 'o> Group<'a, 'o> {
         }
         all.sort_by_key(|(index, _)| *index);
         Ok(all.into_iter().map(|(_, outcome)| outcome).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_few_and_even() {
+        let shares = |mut count, most| {
+            let mut shares = Vec::new();
+            while count > 0 {
+                shares.push(even_share(count, most));
+                count -= shares[shares.len() - 1];
+            }
+            shares
+        };
+        assert_eq!(shares(41, 40), [21, 20]);
+        assert_eq!(shares(174, 40), [35, 35, 35, 35, 34]);
+        assert_eq!(shares(3, 40), [3]);
+        assert_eq!(shares(4, 1), [1, 1, 1, 1]);
     }
 }
