@@ -78,6 +78,20 @@ fn a_gpu_that_is_not_there_is_named_with_the_mend() {
 }
 
 #[test]
+fn adapters_that_the_auditor_could_not_find_again_are_foretold_with_the_mend() {
+    let run = Run::small(&[]);
+    let finding = || {
+        let told = common::stdout(&run.seal(&["doctor"]));
+        told.lines().find(|line| line.contains("recomputation")).map(str::to_owned)
+    };
+    assert_eq!(finding(), None);
+    edit(&run.path("student.toml"), "base_name", "device = \"cpu-bf16x3\"\nbase_name");
+    let told = finding().unwrap();
+    assert!(told.contains("FAIL") && told.contains("cpu-bf16x3"), "{told}");
+    assert!(told.contains("same `device`") && told.contains("`tolerance`"), "{told}");
+}
+
+#[test]
 fn a_socket_in_use_is_named_with_the_mend() {
     let run = Run::small(&[]);
     let socket = run.path("sockets/student.sock");

@@ -153,6 +153,38 @@ async fn every_adapter_of_an_honest_run_comes_out_equal_and_a_forged_one_is_refu
 }
 
 #[test]
+fn adapters_of_bf16_parts_come_out_equal_where_both_compute_so_and_in_no_other_way() {
+    let run = Run::small(&[]);
+    let computes_so = |role: &str| {
+        let config = run.path(&format!("{role}.toml"));
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, format!("device = \"cpu-bf16x3\"\n{text}")).unwrap();
+    };
+    let of_ledger = || {
+        let ledger = run.ledger();
+        assert!(!ledger.is_empty());
+        ledger.into_iter().map(|attempt| attempt.recomputation).collect::<Vec<_>>()
+    };
+    let other = run.copy();
+    ["teacher", "student", "auditor"].iter().for_each(|role| computes_so(role));
+    run.complete();
+    let alike = of_ledger();
+    assert!(alike.iter().all(|one| *one == Some(Recomputation::Equal)), "{alike:?}");
+
+    // The auditor alone computes otherwise: nothing is equal, and nothing is accepted.
+    let student = other.path("student.toml");
+    let text = std::fs::read_to_string(&student).unwrap();
+    std::fs::write(&student, format!("device = \"cpu-bf16x3\"\n{text}")).unwrap();
+    other.seal(&["--quiet", "run"]);
+    let ledger = other.ledger();
+    assert!(!ledger.is_empty());
+    for attempt in ledger {
+        assert_eq!(attempt.decision, Decision::Reject, "{attempt:?}");
+        assert_eq!(attempt.reasons, ["recomputation.other-arithmetic"], "{attempt:?}");
+    }
+}
+
+#[test]
 fn a_config_that_asks_for_more_than_it_says_is_refused_with_the_mend() {
     let run = Run::small(&[]);
     let config = run.path("auditor.toml");

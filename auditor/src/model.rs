@@ -9,7 +9,7 @@ use candle_core::Device;
 use seal_model::chat::{ChatError, ChatFormat, ChatSettings};
 use seal_model::fit::Work;
 use seal_model::{
-    Adapter, Decoder, ItemScore, ModelError, ScoreItem, Tokenizer, folder_digest, score,
+    Adapter, Decoder, ItemScore, ModelError, Products, ScoreItem, Tokenizer, folder_digest, score,
 };
 use seal_protocol::{Digest, Micro};
 use seal_trust::sha256_file;
@@ -83,6 +83,12 @@ impl ModelMeasurer {
             tokenizer_digest,
             trainer: None,
         })
+    }
+
+    /// The same with products computed this way.
+    #[must_use]
+    pub fn computing(self, products: Products) -> Self {
+        Self { decoder: self.decoder.computing(products), ..self }
     }
 
     /// The same, ready to train adapters again over the model folder `base`. Returns the digest of all

@@ -260,7 +260,8 @@ fn measurer(
     let mut works = vec![audit_work(config, vault)];
     works.extend(asked.iter().flat_map(Asked::works));
     let asking = Asking { prompt: config.prompt.clone(), chat: config.chat.clone() };
-    let mut measurer = ModelMeasurer::load(&config.base_model, asking, &opened.device, &works)?;
+    let measurer = ModelMeasurer::load(&config.base_model, asking, &opened.device, &works)?;
+    let mut measurer = measurer.computing(opened.products);
     for (items, grading) in vault.suites(&config.grading) {
         grading.check(items.iter().copied())?;
         measurer.check(items, grading).context("the vault does not fit the base model")?;

@@ -304,7 +304,7 @@ pub(crate) struct Bench {
     /// Shape of the model; its weights are random.
     #[arg(long, value_parser = ["miniature", "20m", "qwen2.5-0.5b", "qwen2.5-7b"], default_value = "miniature")]
     pub(crate) shape: String,
-    /// What computes: cpu, auto, cuda or cuda:N; the peer works there too.
+    /// What computes: cpu, cpu-bf16x3, auto, cuda or cuda:N; the peer works there too.
     #[arg(long, default_value = "cpu")]
     pub(crate) device: DeviceChoice,
     /// Instead of blocks: the inner updates and answers of a whole round of the paper, or of so

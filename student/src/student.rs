@@ -235,5 +235,6 @@ fn load_base(config: &StudentConfig) -> Result<Decoder, StudentError> {
     if let Some(note) = opened.note {
         tracing::warn!("{note}");
     }
-    Ok(Decoder::load_for(&config.base_model, &opened.device, &works(config))?)
+    let base = Decoder::load_for(&config.base_model, &opened.device, &works(config))?;
+    Ok(base.computing(opened.products))
 }

@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
+use seal_model::device::Opened;
 use seal_model::fit::Work;
 use seal_model::{Decoder, ModelError, folder_digest};
 use seal_protocol::Digest;
@@ -34,7 +34,7 @@ pub(crate) struct Policies {
     first_folder: PathBuf,
     first_digest: Digest,
     first: Decoder,
-    device: Device,
+    opened: Opened,
     works: Vec<Work>,
     folder: PathBuf,
     /// The last one that was asked for; sampling comes in many requests on one policy.
@@ -46,16 +46,16 @@ impl Policies {
     pub(crate) fn open(
         first_folder: &Path,
         folder: PathBuf,
-        device: Device,
+        opened: Opened,
         works: Vec<Work>,
     ) -> Result<Self, TeacherError> {
         fs::create_dir_all(&folder).map_err(|source| unwritable(&folder, source))?;
         Ok(Self {
             first_folder: first_folder.to_owned(),
             // Before the digest, which reads every weight.
-            first: Decoder::load_for(first_folder, &device, &works)?,
+            first: load(first_folder, &opened, &works)?,
             first_digest: Digest::from_bytes(folder_digest(first_folder)?),
-            device,
+            opened,
             works,
             folder,
             last: None,
@@ -88,7 +88,7 @@ impl Policies {
             let reason = format!("its files have digest {}", found.short());
             return Err(TeacherError::Damaged { path: folder, reason });
         }
-        let decoder = Decoder::load_for(&folder, &self.device, &self.works)?;
+        let decoder = load(&folder, &self.opened, &self.works)?;
         self.last = Some((digest, decoder.clone()));
         Ok(decoder)
     }
@@ -108,7 +108,7 @@ impl Policies {
             false => fs::rename(&partial, &folder).map_err(failed)?,
         }
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-        self.last = Some((digest, policy.clone()));
+        self.last = Some((digest, policy.computing(self.opened.products)));
         Ok(digest)
     }
 
@@ -131,4 +131,9 @@ impl Policies {
         }
         Ok(())
     }
+}
+
+/// The policy in `folder`, computing as `opened` says, if `works` fit there.
+fn load(folder: &Path, opened: &Opened, works: &[Work]) -> Result<Decoder, TeacherError> {
+    Ok(Decoder::load_for(folder, &opened.device, works)?.computing(opened.products))
 }

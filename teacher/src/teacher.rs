@@ -212,12 +212,12 @@ fn backend(
     Ok(match &config.backend {
         BackendConfig::Local(_) => {
             let opened = config.device.open()?;
-            if let Some(note) = opened.note {
+            if let Some(note) = &opened.note {
                 tracing::warn!("{note}");
             }
             let first = config.first_policy();
             let policies =
-                Policies::open(first, config.state.join("policies"), opened.device, works(config))?;
+                Policies::open(first, config.state.join("policies"), opened, works(config))?;
             let (tokenizer, settings) = (Tokenizer::load(first)?, config.sampling.clone());
             Box::new(Local::new(policies, tokenizer, asking.stop(), settings))
         }

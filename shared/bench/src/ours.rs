@@ -3,8 +3,9 @@
 use crate::flops::to_f64;
 use crate::work;
 use anyhow::Result;
+use seal_model::ops::bf16x3;
 use seal_model::ops::matmul::{Lhs, Packed, Rhs, matmul};
-use seal_model::{Adapter, Decoder, generate};
+use seal_model::{Adapter, Decoder, Products, generate};
 use seal_training::{InnerJob, inner_updates};
 use std::time::{Duration, Instant};
 
@@ -67,22 +68,35 @@ pub(crate) fn first_answer(decoder: &Decoder, adapter: &Adapter) -> Result<Vec<u
 }
 
 /// Operations per second of the matrix kernel on operands that stay in cache, over all threads.
-pub(crate) fn peak_flops() -> f64 {
+pub(crate) fn peak_flops(products: Products) -> f64 {
     const M: usize = 192;
-    const N: usize = 256;
-    const K: usize = 256;
+    // The left operand is split for every product: one as wide as those of a model's layers.
+    let (n, k) = match products {
+        Products::F32 => (256, 256),
+        Products::Bf16x3 => (1024, 512),
+    };
     let rates = rayon::broadcast(|_| {
-        let (a, b) = (vec![0.5; M * K], vec![0.25; N * K]);
-        let packed = Packed::columns(&b, N, K);
-        let mut c = vec![0.0; M * N];
-        let (begun, mut products, mut best) = (Instant::now(), 0, f64::MAX);
-        while begun.elapsed() < PEAK_TIME || products < 3 {
+        let (a, b, mut c) = (vec![0.5; M * k], vec![0.25; n * k], vec![0.0; M * n]);
+        let mut product: Box<dyn FnMut()> = match products {
+            Products::F32 => {
+                let packed = Packed::columns(&b, n, k);
+                Box::new(move || {
+                    matmul(&mut c, Lhs::Rows(&a), Rhs::Packed(&packed), (M, n, k), false);
+                })
+            }
+            Products::Bf16x3 => {
+                let weight = bf16x3::Weight::columns(&b, n, k);
+                Box::new(move || bf16x3::matmul(&mut c, &a, &weight, M, false))
+            }
+        };
+        let (begun, mut done, mut best) = (Instant::now(), 0, f64::MAX);
+        while begun.elapsed() < PEAK_TIME || done < 3 {
             let one = Instant::now();
-            matmul(&mut c, Lhs::Rows(&a), Rhs::Packed(&packed), (M, N, K), false);
+            product();
             best = best.min(one.elapsed().as_secs_f64());
-            products += 1;
+            done += 1;
         }
-        2.0 * to_f64(M * N * K) / best
+        2.0 * to_f64(M * n * k) / best
     });
     rates.iter().sum()
 }

@@ -108,7 +108,7 @@ pub fn paper_round(settings: &RoundSettings, tell: &dyn Fn(&str)) -> Result<Roun
     let groups = by_steps(contexts);
     let all: usize = groups.values().map(Vec::len).sum();
     tell(&format!("{}: drawing random weights", settings.shape.name()));
-    let decoder = settings.target.decoder(&config)?;
+    let decoder = settings.target.decoder(settings.shape)?;
     let peak_flops = settings.target.peak_flops()?;
     // The first forward of a process pays for kernels, pages and caches.
     let first = Candidate { sequences: &[8, 8], questions: &[(8, 4)], seed: 0 };
@@ -116,7 +116,8 @@ pub fn paper_round(settings: &RoundSettings, tell: &dyn Fn(&str)) -> Result<Roun
     let (mut training_s, mut answering_s, mut done, mut written) = (0.0, 0.0, 0, 0);
     let mut flops = Flops { training: 0.0, answering: 0.0 };
     for (&sequences, candidates) in &groups {
-        for together in candidates.chunks(settings.candidates) {
+        let parts = candidates.len().div_ceil(settings.candidates).max(1);
+        for together in candidates.chunks(candidates.len().div_ceil(parts)) {
             let part = train_and_ask(&decoder, together, EPOCHS * sequences as u64)?;
             training_s += part.training_s;
             answering_s += part.answering_s;
@@ -254,7 +255,7 @@ mod tests {
     #[test]
     fn a_part_of_the_round_runs_on_the_engine_for_gpus() {
         let target = Target::Device(Device::Cpu, DType::F32);
-        let decoder = target.decoder(&Shape::Miniature.config().unwrap()).unwrap();
+        let decoder = target.decoder(Shape::Miniature).unwrap();
         let one = |seed| Candidate { sequences: &[6, 9], questions: &[(8, 4), (5, 3)], seed };
         let part = train_and_ask(&decoder, &[one(1), one(2)], 2).unwrap();
         assert_eq!(part.written, 2 * (4 + 3));

@@ -69,7 +69,7 @@ pub fn run(settings: &Settings, tell: &dyn Fn(&str)) -> Result<Report> {
     let shape = settings.shape;
     let block = shape.block(settings.quick, &settings.target);
     tell(&format!("{}: drawing random weights", shape.name()));
-    let decoder = settings.target.decoder(&shape.config()?)?;
+    let decoder = settings.target.decoder(shape)?;
     let mut peer = settings.peer.as_ref().map(|_| meet(settings, &decoder, tell)).transpose()?;
     let peak_flops = settings.target.peak_flops()?;
     // The first block of a process pays for pages, packed weights and caches.

@@ -58,6 +58,11 @@ impl Shape {
         Self::ALL.into_iter().find(|shape| shape.name() == name)
     }
 
+    /// True if the published weights of this shape are bf16.
+    pub(crate) fn is_published_in_bf16(self) -> bool {
+        matches!(self, Self::Qwen25Half | Self::Qwen25Seven)
+    }
+
     /// Candidates trained together unless told otherwise: more where memory holds them, for a GPU
     /// launches as many kernels for many of them as for one.
     #[must_use]
@@ -65,9 +70,9 @@ impl Shape {
         match (self, target) {
             (Self::Miniature, _) => 40,
             (Self::TwentyMillion, _) => 20,
-            (Self::Qwen25Half, Target::Exact) => 8,
+            (Self::Qwen25Half, Target::Exact(_)) => 8,
             (Self::Qwen25Half, Target::Device(..)) => 64,
-            (Self::Qwen25Seven, Target::Exact) => 1,
+            (Self::Qwen25Seven, Target::Exact(_)) => 1,
             (Self::Qwen25Seven, Target::Device(..)) => 24,
         }
     }

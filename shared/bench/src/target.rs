@@ -2,10 +2,12 @@
 
 use crate::flops::to_f64;
 use crate::ours;
+use crate::shape::Shape;
 use anyhow::Result;
 use candle_core::{DType, Device, DeviceLocation, Tensor};
-use seal_model::device::hardware;
-use seal_model::{Decoder, DecoderConfig};
+use seal_model::device::{Opened, hardware};
+use seal_model::ops::bf16x3;
+use seal_model::{Decoder, Products};
 use std::time::Instant;
 
 /// Width of the square product that a device's peak is looked for with; a small one elsewhere.
@@ -16,26 +18,36 @@ const PRODUCTS: usize = 8;
 const LOOKS: usize = 5;
 
 /// What computes our side.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub enum Target {
     /// The exact engine.
-    #[default]
-    Exact,
+    Exact(Products),
     /// The engine for GPUs, with weights in this dtype.
     Device(Device, DType),
 }
 
 impl Target {
-    /// The engine for `device`: exact on the CPU, bf16 weights elsewhere.
+    /// The engine of `opened`: exact on the CPU, bf16 weights elsewhere.
     #[must_use]
-    pub fn of(device: Device) -> Self {
-        if device.is_cpu() { Self::Exact } else { Self::Device(device, DType::BF16) }
+    pub fn of(opened: Opened) -> Self {
+        match opened.device.is_cpu() {
+            true => Self::Exact(opened.products),
+            false => Self::Device(opened.device, DType::BF16),
+        }
     }
 
-    /// A decoder with random weights, drawn where they stay.
-    pub(crate) fn decoder(&self, config: &DecoderConfig) -> Result<Decoder> {
+    /// A decoder with random weights, drawn where they stay: of those that bf16 holds where the
+    /// shape is published in it.
+    pub(crate) fn decoder(&self, shape: Shape) -> Result<Decoder> {
+        let config = &shape.config()?;
         Ok(match self {
-            Self::Exact => Decoder::init(config, 0, &Device::Cpu)?,
+            Self::Exact(products) => {
+                let mut decoder = Decoder::init(config, 0, &Device::Cpu)?;
+                if shape.is_published_in_bf16() {
+                    decoder = in_bf16(&decoder)?;
+                }
+                decoder.computing(*products)
+            }
             Self::Device(device, dtype) => Decoder::drawn(config, device, *dtype)?,
         })
     }
@@ -43,7 +55,11 @@ impl Target {
     /// What it is called, if it is not the processor that the machine names.
     pub(crate) fn name(&self) -> Option<String> {
         match self {
-            Self::Exact => None,
+            Self::Exact(Products::F32) => None,
+            Self::Exact(Products::Bf16x3) => Some(match bf16x3::is_accelerated() {
+                true => "products of bf16 parts by AMX".to_owned(),
+                false => "products of bf16 parts, emulated".to_owned(),
+            }),
             Self::Device(device, dtype) => {
                 Some(format!("{}, {} weights", hardware(device), dtype.as_str()))
             }
@@ -53,7 +69,7 @@ impl Target {
     /// Operations per second of matrix products at their best.
     pub(crate) fn peak_flops(&self) -> Result<f64> {
         match self {
-            Self::Exact => Ok(ours::peak_flops()),
+            Self::Exact(products) => Ok(ours::peak_flops(*products)),
             Self::Device(device, dtype) => device_peak(device, *dtype),
         }
     }
@@ -62,7 +78,7 @@ impl Target {
     pub(crate) fn torch(&self) -> (String, &'static str) {
         let dtype = |dtype: &DType| if *dtype == DType::BF16 { "bfloat16" } else { "float32" };
         match self {
-            Self::Exact => ("cpu".to_owned(), "float32"),
+            Self::Exact(_) => ("cpu".to_owned(), "float32"),
             Self::Device(device, of) => match device.location() {
                 DeviceLocation::Cuda { gpu_id } => (format!("cuda:{gpu_id}"), dtype(of)),
                 _ => ("cpu".to_owned(), dtype(of)),
@@ -84,6 +100,15 @@ impl Target {
         };
         (ours - theirs).abs() <= most
     }
+}
+
+/// The same decoder with each matrix rounded to bf16 and held in f32.
+fn in_bf16(decoder: &Decoder) -> Result<Decoder> {
+    let rounded = decoder.tensors().into_iter().map(|(name, tensor)| {
+        let bf16 = if tensor.rank() == 2 { DType::BF16 } else { DType::F32 };
+        Ok((name, tensor.to_dtype(bf16)?.to_dtype(DType::F32)?))
+    });
+    Ok(decoder.with_tensors(rounded.collect::<Result<_>>()?)?)
 }
 
 fn device_peak(device: &Device, dtype: DType) -> Result<f64> {
@@ -111,7 +136,7 @@ mod tests {
     #[test]
     fn blocks_run_on_the_engine_for_gpus() {
         let target = Target::Device(Device::Cpu, DType::F32);
-        let decoder = target.decoder(&Shape::Miniature.config().unwrap()).unwrap();
+        let decoder = target.decoder(Shape::Miniature).unwrap();
         let time = ours::block(&decoder, 1, 1).unwrap();
         assert!(time.training_s > 0.0 && time.answering_s > 0.0);
         assert!(target.name().unwrap().ends_with("f32 weights"));
@@ -120,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_peer_is_told_where_and_in_which_dtype_to_work() {
-        assert_eq!(Target::Exact.torch(), ("cpu".to_owned(), "float32"));
+        assert_eq!(Target::Exact(Products::F32).torch(), ("cpu".to_owned(), "float32"));
         let twin = Target::Device(Device::Cpu, DType::BF16);
         assert_eq!(twin.torch(), ("cpu".to_owned(), "bfloat16"));
         assert!(twin.losses_agree(0, (12.77, 12.76), 12.76));
@@ -128,6 +153,6 @@ mod tests {
         assert!(!twin.losses_agree(0, (12.9, 12.76), 12.76));
         assert!(!twin.losses_agree(1, (3.8, 4.2), 12.76));
         assert!(!twin.losses_agree(1, (f32::NAN, 4.2), 12.76));
-        assert!(!Target::Exact.losses_agree(2, (0.28, 0.29), 12.76));
+        assert!(!Target::Exact(Products::F32).losses_agree(2, (0.28, 0.29), 12.76));
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn bench(global: &Global, args: &Bench) -> Result<Option<Ended>, Fail
     };
     let opened = args.device.open().or_end(Ended::Environment)?;
     opened.note.iter().for_each(|note| tell(note));
-    let target = Target::of(opened.device);
+    let target = Target::of(opened);
     let candidates = args.candidates.map_or_else(|| shape.candidates(&target), |n| n as usize);
     if let Some(contexts) = args.round {
         let contexts = contexts as usize;

@@ -28,6 +28,10 @@ pub(super) fn of_run(run: &RunDir) -> Vec<Finding> {
     let teacher = TeacherConfig::load(&run.config_file(Role::Teacher));
     let student = StudentConfig::load(&run.config_file(Role::Student));
     let auditor = AuditorConfig::load(&run.config_file(Role::Auditor));
+    let alike = match (&student, &auditor) {
+        (Ok(student), Ok(auditor)) => recomputation(student.device, auditor),
+        _ => None,
+    };
     let roles = [
         (
             Role::Teacher,
@@ -40,7 +44,24 @@ pub(super) fn of_run(run: &RunDir) -> Vec<Finding> {
         // What an audit takes follows from the vault, which stays closed.
         (Role::Auditor, auditor.map(|c| Asked::new(c.device, &c.base_model, Vec::new()))),
     ];
-    roles.map(|(role, asked)| Finding { what: role.name(), ..of_role(asked) }).to_vec()
+    let of_roles = roles.map(|(role, asked)| Finding { what: role.name(), ..of_role(asked) });
+    of_roles.into_iter().chain(alike).collect()
+}
+
+/// Whether the auditor can find the student's adapters again by training them itself: nothing to say
+/// if it does not, if a tolerance is stated, or if both compute alike.
+fn recomputation(student: DeviceChoice, auditor: &AuditorConfig) -> Option<Finding> {
+    let asked = auditor.recomputation.as_ref()?;
+    if asked.tolerance.is_some() || student == auditor.device {
+        return None;
+    }
+    let text = format!(
+        "the student computes on \"{student}\", the auditor trains again on \"{}\", and no adapter \
+         comes out equal to the bit: give both the same `device`, or state a `tolerance` under \
+         [recomputation] in auditor.toml",
+        auditor.device
+    );
+    Some(Finding { what: "recomputation", level: Level::Fail, text })
 }
 
 /// What a role asks of this machine.

@@ -40,6 +40,7 @@ pub use generate::{
 pub use log_probs::{TokenLogProb, perplexity};
 pub use lora::{Adapter, LoraInit, LoraSpec, Projection};
 pub use ops::lanes::instruction_set;
+pub use ops::linear::Products;
 pub use ops::rope::RopeScaling;
 pub use past::PrefixCache;
 pub use score::{ItemScore, ScoreItem, Scorer, score, shard_tokens};

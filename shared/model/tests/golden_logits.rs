@@ -7,12 +7,14 @@ mod golden_support;
 use candle_core::Device;
 use golden_support::{Golden, MODELS, flat, golden, largest_difference};
 use seal_model::batch::Batch;
-use seal_model::{Adapter, Decoder, Prompt, SamplingConfig, generate};
+use seal_model::{Adapter, Decoder, Products, Prompt, SamplingConfig, generate};
 
 const TOLERANCE: f32 = 1e-4;
 
-fn load(golden: &Golden) -> Decoder {
-    Decoder::load(&golden.folder, &Device::Cpu).unwrap()
+/// The exact engine with each kind of products.
+fn load(golden: &Golden) -> [Decoder; 2] {
+    let decoder = Decoder::load(&golden.folder, &Device::Cpu).unwrap();
+    [Products::F32, Products::Bf16x3].map(|products| decoder.computing(products))
 }
 
 fn load_adapter(golden: &Golden, decoder: &Decoder) -> Adapter {
@@ -31,23 +33,27 @@ fn check_logits(golden: &Golden, decoder: &Decoder, adapter: Option<&Adapter>, r
     let adapters: Vec<&Adapter> = adapter.into_iter().collect();
     let logits = flat(&decoder.logits(&batch, &adapters).unwrap());
     let difference = largest_difference(&logits, &expected);
-    println!("{}: {reference} differ by {difference:e} at most", golden.folder.display());
+    let (folder, products) = (golden.folder.display(), decoder.products());
+    println!("{folder}, {products:?}: {reference} differ by {difference:e} at most");
     assert!(difference <= TOLERANCE, "{reference} of {}: {difference}", golden.folder.display());
 }
 
 #[test]
 fn logits_of_every_family_equal_those_of_transformers() {
     for golden in MODELS.map(golden) {
-        check_logits(&golden, &load(&golden), None, "logits");
+        for decoder in load(&golden) {
+            check_logits(&golden, &decoder, None, "logits");
+        }
     }
 }
 
 #[test]
 fn an_adapter_saved_by_peft_gives_the_logits_peft_gives() {
     for golden in MODELS.map(golden) {
-        let decoder = load(&golden);
-        let adapter = load_adapter(&golden, &decoder);
-        check_logits(&golden, &decoder, Some(&adapter), "adapter.logits");
+        for decoder in load(&golden) {
+            let adapter = load_adapter(&golden, &decoder);
+            check_logits(&golden, &decoder, Some(&adapter), "adapter.logits");
+        }
     }
 }
 
@@ -55,8 +61,11 @@ fn an_adapter_saved_by_peft_gives_the_logits_peft_gives() {
 fn sixty_four_greedy_tokens_equal_those_of_transformers() {
     let greedy = SamplingConfig { max_new_tokens: 64, temperature: 0.0, ..Default::default() };
     for golden in MODELS.map(golden) {
-        let prompt = Prompt { adapter: None, tokens: golden.ids("greedy.prompt"), seed: 0 };
-        let written = generate(&load(&golden), &[], &[prompt], &greedy, &mut |_, _| {}).unwrap();
-        assert_eq!(written[0].tokens, golden.ids("greedy.tokens"), "{}", golden.folder.display());
+        for decoder in load(&golden) {
+            let prompt = Prompt { adapter: None, tokens: golden.ids("greedy.prompt"), seed: 0 };
+            let written = generate(&decoder, &[], &[prompt], &greedy, &mut |_, _| {}).unwrap();
+            let (folder, expected) = (golden.folder.display(), golden.ids("greedy.tokens"));
+            assert_eq!(written[0].tokens, expected, "{folder}, {:?}", decoder.products());
+        }
     }
 }

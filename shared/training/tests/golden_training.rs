@@ -9,7 +9,7 @@ use candle_core::Device;
 use golden_support::{Golden, MODELS, golden, largest_difference, relative_difference};
 use seal_model::decoder::parameters;
 use seal_model::lora::factor_shapes;
-use seal_model::{Adapter, Decoder, DecoderConfig};
+use seal_model::{Adapter, Decoder, DecoderConfig, Products};
 use seal_training::backward::{
     AdapterGradients, Gradients, Places, WeightGradients, loss_and_gradients,
 };
@@ -23,6 +23,18 @@ const STEPS: u64 = 20;
 
 fn load(golden: &Golden) -> Decoder {
     Decoder::load(&golden.folder, &Device::Cpu).unwrap()
+}
+
+/// Every model with each kind of products.
+fn models() -> impl Iterator<Item = (Golden, Decoder)> {
+    MODELS.into_iter().flat_map(|name| {
+        [Products::F32, Products::Bf16x3].map(|products| {
+            println!("{name}, {products:?}");
+            let golden = golden(name);
+            let decoder = load(&golden).computing(products);
+            (golden, decoder)
+        })
+    })
 }
 
 fn load_adapter(golden: &Golden, decoder: &Decoder) -> Adapter {
@@ -84,8 +96,7 @@ fn check_factors(golden: &Golden, prefix: &str, factors: &[(String, Vec<f32>)]) 
 
 #[test]
 fn gradients_of_every_factor_equal_those_of_peft() {
-    for golden in MODELS.map(golden) {
-        let decoder = load(&golden);
+    for (golden, decoder) in models() {
         let (config, adapter) = (decoder.config(), load_adapter(&golden, &decoder));
         let mut flats = [vec![0.0; adapter.flat().unwrap().len()]];
         let gradients = AdapterGradients::new(config, adapter.spec(), &mut flats);
@@ -126,8 +137,7 @@ fn check_curve(golden: &Golden, name: &str, losses: &[f32]) {
 
 #[test]
 fn twenty_adapter_steps_follow_the_loss_curve_of_pytorch() {
-    for golden in MODELS.map(golden) {
-        let decoder = load(&golden);
+    for (golden, decoder) in models() {
         let start = start(&golden, &decoder);
         for (name, clip) in [("curve.plain", None), ("curve.clipped", Some(0.5))] {
             let job =
@@ -158,8 +168,7 @@ fn fingerprint(gradient: &[f32]) -> [f32; 2] {
 
 #[test]
 fn gradients_of_every_weight_equal_those_of_pytorch() {
-    for golden in MODELS.map(golden) {
-        let decoder = load(&golden);
+    for (golden, decoder) in models() {
         let places = Places::new(decoder.config());
         let mut flat = vec![0.0; places.len()];
         let mut sink = Gradients::Weights(WeightGradients { flat: &mut flat, places: &places });

@@ -5,19 +5,21 @@
 mod common;
 
 use common::{decoder, flats, job, on_threads, recipe};
-use seal_model::{Adapter, BaseModel, LoraInit, LoraSpec, Projection};
+use seal_model::{Adapter, BaseModel, LoraInit, LoraSpec, Products, Projection};
 use seal_training::{
     End, InnerJob, InnerRecipe, OptimRecipe, TrainError, TrainSequence, fine_tune, inner_updates,
 };
 
 #[test]
 fn eight_candidates_together_equal_each_alone_bit_for_bit() {
-    let decoder = decoder();
     let jobs: Vec<InnerJob> = (0..8).map(job).collect();
-    for recipe in [recipe(None), recipe(Some(2))] {
-        let together = flats(&decoder, &jobs, &recipe);
+    let products = [Products::F32, Products::Bf16x3];
+    let decoders = products.map(|products| decoder().computing(products));
+    let each = |decoder| [recipe(None), recipe(Some(2))].map(|recipe| (decoder, recipe));
+    for (decoder, recipe) in decoders.each_ref().map(each).into_iter().flatten() {
+        let together = flats(decoder, &jobs, &recipe);
         let alone: Vec<Vec<f32>> =
-            jobs.iter().flat_map(|j| flats(&decoder, std::slice::from_ref(j), &recipe)).collect();
+            jobs.iter().flat_map(|j| flats(decoder, std::slice::from_ref(j), &recipe)).collect();
         let pairs = together.iter().flatten().zip(alone.iter().flatten());
         let worst = pairs.fold(0f32, |worst, (a, b)| worst.max((a - b).abs()));
         println!("largest difference of together and alone: {worst}");
@@ -30,9 +32,14 @@ fn eight_candidates_together_equal_each_alone_bit_for_bit() {
 fn one_two_and_three_threads_train_the_same_bytes() {
     let decoder = decoder();
     let jobs: Vec<InnerJob> = (0..20).map(job).collect();
-    let runs: Vec<_> =
-        (1..4).map(|n| on_threads(n, || flats(&decoder, &jobs, &recipe(None)))).collect();
-    assert!(runs[0] == runs[1] && runs[0] == runs[2]);
+    let runs = [Products::F32, Products::Bf16x3].map(|products| {
+        let decoder = decoder.computing(products);
+        [1, 2, 3].map(|n| on_threads(n, || flats(&decoder, &jobs, &recipe(None))))
+    });
+    for runs in &runs {
+        assert!(runs[0] == runs[1] && runs[0] == runs[2]);
+    }
+    assert!(runs[0] != runs[1], "other products are another arithmetic");
     let full = |n| {
         on_threads(n, || {
             let mut batch = |step| (0..60).flat_map(|i| job(i + step).sequences).collect();

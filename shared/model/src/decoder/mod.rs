@@ -12,6 +12,7 @@ pub use weights::{Layer, Weights, parameters};
 use crate::error::{ModelError, Result};
 use crate::fit::{self, Work};
 use crate::folder::ModelFolder;
+use crate::ops::linear::Products;
 use crate::ops::rope::Rope;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ pub struct Decoder {
     device: Device,
     /// True if the engine of [`crate::device`] computes it, false if the exact one does.
     composed: bool,
+    /// How the exact engine computes products with these weights.
+    products: Products,
 }
 
 impl Decoder {
@@ -111,8 +114,20 @@ impl Decoder {
             weights: Arc::new(weights),
             rope: Arc::new(rope),
             composed: !device.is_cpu(),
+            products: Products::default(),
             device: device.clone(),
         })
+    }
+
+    /// This decoder with the products of the exact engine computed this way; the other engine has
+    /// its own. The tensors are shared.
+    #[must_use]
+    pub fn computing(&self, products: Products) -> Self {
+        if self.composed || products == self.products {
+            return self.clone();
+        }
+        let weights = Arc::new(self.weights.computing(products));
+        Self { weights, products, ..self.clone() }
     }
 
     /// This decoder on `device` with its matrices in `dtype`, computed by the engine of
@@ -127,7 +142,8 @@ impl Decoder {
     }
 
     /// This decoder with other weights, rounded to its dtype. Where nothing is rounded or moved,
-    /// the tensors are shared.
+    /// the tensors are shared. Products are [`Products::F32`]: preparing weights for others pays
+    /// only if they stay.
     ///
     /// # Errors
     /// A missing or misshapen tensor.
@@ -141,8 +157,12 @@ impl Decoder {
             let dtype = if tensor.rank() == 2 { dtype } else { DType::F32 };
             *tensor = tensor.to_device(&self.device)?.to_dtype(dtype)?;
         }
-        let weights = Weights::from_tensors(&self.config, &tensors, Path::new(""))?;
-        Ok(Self { weights: Arc::new(weights), ..self.clone() })
+        Ok(self.over(Weights::from_tensors(&self.config, &tensors, Path::new(""))?))
+    }
+
+    fn over(&self, weights: Weights) -> Self {
+        let (weights, products) = (Arc::new(weights), Products::default());
+        Self { weights, products, ..self.clone() }
     }
 
     /// True if the engine of [`crate::device`] computes it.
@@ -151,13 +171,19 @@ impl Decoder {
         self.composed
     }
 
-    /// This decoder with the weights of one flat vector in the order of [`parameters`].
+    /// How the exact engine computes products.
+    #[must_use]
+    pub fn products(&self) -> Products {
+        self.products
+    }
+
+    /// This decoder with the weights of one flat vector in the order of [`parameters`]. Products
+    /// are as [`Decoder::with_tensors`] says.
     ///
     /// # Errors
     /// A vector of another length.
     pub fn with_flat(&self, flat: &[f32]) -> Result<Self> {
-        let weights = Weights::from_flat(&self.config, flat, &self.device)?;
-        Ok(Self { weights: Arc::new(weights), ..self.clone() })
+        Ok(self.over(Weights::from_flat(&self.config, flat, &self.device)?))
     }
 
     /// All weights as one flat vector in the order of [`parameters`].

@@ -7,7 +7,7 @@ use super::config::DecoderConfig;
 use crate::error::{ModelError, Result};
 use crate::folder::{Metadata, WriteError, write_f32};
 use crate::lora::Projection;
-use crate::ops::linear::Linear;
+use crate::ops::linear::{Linear, Products};
 use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -123,6 +123,16 @@ impl Weights {
         }
         let head = if config.tie_word_embeddings { embedding.clone() } else { get(HEAD)? };
         Ok(Self { embedding, layers, norm: get(FINAL_NORM)?, head: Linear::new(head, None) })
+    }
+
+    /// The same weights with products computed this way.
+    pub(super) fn computing(&self, products: Products) -> Self {
+        let layer = |layer: &Layer| Layer {
+            projections: layer.projections.each_ref().map(|linear| linear.computing(products)),
+            ..layer.clone()
+        };
+        let layers = self.layers.iter().map(layer).collect();
+        Self { layers, head: self.head.computing(products), ..self.clone() }
     }
 
     /// Builds the weights from one flat vector in the order of [`parameters`].

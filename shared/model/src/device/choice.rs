@@ -1,29 +1,39 @@
 //! Which device a process computes on, as its config says it.
 
 use crate::error::{ModelError, Result};
+use crate::ops::bf16x3::is_accelerated;
+use crate::ops::linear::Products;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// `device` in a config file: `"cpu"`, `"auto"`, `"cuda"` or `"cuda:N"`.
+/// `device` in a config file: `"cpu"`, `"cpu-bf16x3"`, `"auto"`, `"cuda"` or `"cuda:N"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
     /// The exact engine, in f32.
     #[default]
     Cpu,
+    /// The exact engine with products of bf16 parts, [`crate::ops::bf16x3`].
+    CpuBf16x3,
     /// The first GPU if there is one, otherwise the CPU.
     Auto,
     /// This GPU, in bf16.
     Cuda(usize),
 }
 
+/// What to know of `cpu-bf16x3` on a processor without a matrix engine.
+const SLOWER: &str = "this processor has no AMX with bf16, or the system keeps it from this process: \
+                      `cpu-bf16x3` gives the same bits here, several times slower than `cpu`";
+
 /// A device that is ready.
 #[derive(Clone, Debug)]
 pub struct Opened {
     /// The device.
     pub device: Device,
+    /// How the exact engine computes products there.
+    pub products: Products,
     /// Why it is not the one that was hoped for; to be told once.
     pub note: Option<String>,
 }
@@ -32,7 +42,7 @@ impl DeviceChoice {
     /// True if a GPU may be used.
     #[must_use]
     pub fn may_use_cuda(self) -> bool {
-        self != Self::Cpu
+        matches!(self, Self::Auto | Self::Cuda(_))
     }
 
     /// Opens the device. A GPU's driver starts threads, so a process confines itself first.
@@ -40,14 +50,19 @@ impl DeviceChoice {
     /// # Errors
     /// A GPU that was asked for and cannot be used.
     pub fn open(self) -> Result<Opened> {
+        let opened = |device| Opened { device, products: Products::F32, note: None };
         match self {
-            Self::Cpu => Ok(Opened { device: Device::Cpu, note: None }),
-            Self::Cuda(index) => Ok(Opened { device: open_cuda(index)?, note: None }),
+            Self::Cpu => Ok(opened(Device::Cpu)),
+            Self::CpuBf16x3 => {
+                let note = (!is_accelerated()).then(|| SLOWER.to_owned());
+                Ok(Opened { products: Products::Bf16x3, note, ..opened(Device::Cpu) })
+            }
+            Self::Cuda(index) => Ok(opened(open_cuda(index)?)),
             Self::Auto => Ok(match open_cuda(0) {
-                Ok(device) => Opened { device, note: None },
+                Ok(device) => opened(device),
                 Err(error) => {
                     let note = Some(format!("computing on the CPU: {error}"));
-                    Opened { device: Device::Cpu, note }
+                    Opened { note, ..opened(Device::Cpu) }
                 }
             }),
         }
@@ -73,11 +88,16 @@ impl FromStr for DeviceChoice {
         let index = |digits: &str| digits.parse().ok();
         match text {
             "cpu" => Some(Self::Cpu),
+            "cpu-bf16x3" => Some(Self::CpuBf16x3),
             "auto" => Some(Self::Auto),
             "cuda" => Some(Self::Cuda(0)),
             _ => text.strip_prefix("cuda:").and_then(index).map(Self::Cuda),
         }
-        .ok_or_else(|| format!("device `{text}` is not one of `cpu`, `auto`, `cuda` and `cuda:N`"))
+        .ok_or_else(|| {
+            format!(
+                "device `{text}` is not one of `cpu`, `cpu-bf16x3`, `auto`, `cuda` and `cuda:N`"
+            )
+        })
     }
 }
 
@@ -99,6 +119,7 @@ impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
+            Self::CpuBf16x3 => f.write_str("cpu-bf16x3"),
             Self::Auto => f.write_str("auto"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
         }
@@ -113,6 +134,7 @@ mod tests {
     fn each_device_is_written_as_it_is_read() {
         for (text, choice, written) in [
             ("cpu", DeviceChoice::Cpu, "cpu"),
+            ("cpu-bf16x3", DeviceChoice::CpuBf16x3, "cpu-bf16x3"),
             ("auto", DeviceChoice::Auto, "auto"),
             ("cuda", DeviceChoice::Cuda(0), "cuda:0"),
             ("cuda:3", DeviceChoice::Cuda(3), "cuda:3"),
@@ -124,7 +146,7 @@ mod tests {
 
     #[test]
     fn an_unknown_device_is_refused_with_the_known_ones() {
-        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "CPU", "mps"] {
+        for text in ["", "gpu", "cpu-bf16", "cuda:", "cuda:x", "cuda:-1", "CPU", "mps"] {
             let refused = text.parse::<DeviceChoice>().unwrap_err();
             assert!(refused.contains("`cuda:N`"), "{refused}");
         }

@@ -2,6 +2,7 @@
 
 use crate::decoder::Decoder;
 use crate::ops::lanes::instruction_set;
+use crate::ops::linear::Products;
 use candle_core::{DType, Device};
 
 /// Bytes of memory that are free on a GPU; unknown elsewhere.
@@ -28,13 +29,16 @@ pub fn hardware(device: &Device) -> String {
 }
 
 impl Decoder {
-    /// What fixes the rounding of results, for the record: the vector unit for the exact engine,
-    /// for the other one also the dtype of the weights.
+    /// What fixes the rounding of results, for the record: the vector unit and the kind of products
+    /// for the exact engine, for the other one the hardware and the dtype of the weights.
     #[must_use]
     pub fn arithmetic(&self) -> String {
         let hardware = hardware(self.device());
         if !self.is_composed() {
-            return hardware;
+            return match self.products() {
+                Products::F32 => hardware,
+                Products::Bf16x3 => format!("{hardware}, bf16x3"),
+            };
         }
         match self.weights().embedding.dtype() {
             DType::BF16 => format!("{hardware}, bf16"),

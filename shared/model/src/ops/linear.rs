@@ -1,5 +1,6 @@
 //! Frozen and adapted linear layers, forward and backward.
 
+use super::bf16x3::{self, Weight};
 use super::dropout::Mask;
 use super::elementwise::add_into;
 use super::matmul::{Lhs, Packed, Rhs, matmul};
@@ -14,6 +15,16 @@ use std::sync::{Arc, OnceLock};
 /// allows.
 pub(crate) const KEEP_PACKED: usize = 1 << 20;
 
+/// How the exact engine computes products with frozen weights. Everything else stays f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Products {
+    /// By [`super::matmul`].
+    #[default]
+    F32,
+    /// By [`super::bf16x3`]: f32 results, faster where the processor multiplies bf16 matrices.
+    Bf16x3,
+}
+
 /// A weight `[out, in]` with an optional bias `[out]`.
 #[derive(Clone)]
 pub struct Linear {
@@ -23,6 +34,15 @@ pub struct Linear {
     pub bias: Option<Tensor>,
     /// Once it was asked for: the packed weight, or that there is no memory for it.
     packed: Arc<OnceLock<Option<Packed>>>,
+    /// There where products are [`Products::Bf16x3`].
+    split: Option<Arc<Split>>,
+}
+
+/// A weight prepared for both directions, once it was asked for; none where there is no memory.
+#[derive(Default)]
+struct Split {
+    forward: OnceLock<Option<Weight>>,
+    backward: OnceLock<Option<Weight>>,
 }
 
 /// One candidate's LoRA factors on one layer and the rows they apply to.
@@ -48,7 +68,14 @@ impl Linear {
     /// A layer over `weight` `[out, in]`.
     #[must_use]
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias, packed: Arc::default() }
+        Self { weight, bias, packed: Arc::default(), split: None }
+    }
+
+    /// The same layer with its products computed this way.
+    #[must_use]
+    pub fn computing(&self, products: Products) -> Self {
+        let split = (products == Products::Bf16x3).then(Arc::default);
+        Self { split, ..self.clone() }
     }
 
     /// `(out, in)`.
@@ -83,10 +110,15 @@ impl Linear {
             let bias = values(bias)?;
             y.chunks_exact_mut(out).for_each(|row| row.copy_from_slice(&bias));
         }
+        if let Some(split) = &self.split {
+            split_product((y, x, rows, self.bias.is_some()), &split.forward, weight.len(), || {
+                Weight::columns(&weight, out, inner)
+            });
+            return Ok(());
+        }
         let packed = self.packed.get_or_init(|| {
             let size = out * inner;
-            let keep = size <= KEEP_PACKED || memory::spares(size * size_of::<f32>());
-            keep.then(|| Packed::columns(&weight, out, inner))
+            keeps(size, size * size_of::<f32>()).then(|| Packed::columns(&weight, out, inner))
         });
         let rhs = packed.as_ref().map_or(Rhs::Columns(&weight), Rhs::Packed);
         matmul(y, Lhs::Rows(x), rhs, (rows, out, inner), self.bias.is_some());
@@ -141,13 +173,17 @@ impl Linear {
         accumulate: bool,
     ) -> Result<()> {
         let (out, inner) = self.shape();
-        matmul(
-            dx,
-            Lhs::Rows(dy),
-            Rhs::Rows(&values(&self.weight)?),
-            (rows, inner, out),
-            accumulate,
-        );
+        let weight = values(&self.weight)?;
+        match &self.split {
+            Some(split) => {
+                split_product((dx, dy, rows, accumulate), &split.backward, weight.len(), || {
+                    Weight::rows(&weight, inner, out)
+                })
+            }
+            None => {
+                matmul(dx, Lhs::Rows(dy), Rhs::Rows(&weight), (rows, inner, out), accumulate);
+            }
+        }
         Ok(())
     }
 
@@ -162,6 +198,25 @@ impl Linear {
         for row in dy.chunks_exact(dbias.len()) {
             dbias.iter_mut().zip(row).for_each(|(sum, dy)| *sum += dy);
         }
+    }
+}
+
+/// Whether a copy of a weight of `len` numbers is kept that takes so many bytes.
+fn keeps(len: usize, bytes: usize) -> bool {
+    len <= KEEP_PACKED || memory::spares(bytes)
+}
+
+/// `c (+)= x · weight` with a weight of `len` numbers that is prepared once, or each time where
+/// there is no memory to keep it.
+fn split_product(
+    (c, x, rows, accumulate): (&mut [f32], &[f32], usize, bool),
+    kept: &OnceLock<Option<Weight>>,
+    len: usize,
+    prepare: impl Fn() -> Weight,
+) {
+    match kept.get_or_init(|| keeps(len, Weight::bytes(len)).then(&prepare)) {
+        Some(weight) => bf16x3::matmul(c, x, weight, rows, accumulate),
+        None => bf16x3::matmul(c, x, &prepare(), rows, accumulate),
     }
 }
 

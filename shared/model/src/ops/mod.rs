@@ -9,6 +9,7 @@
 //! Absent: autograd. `seal-training` calls the backward functions itself.
 
 pub mod attention;
+pub mod bf16x3;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;

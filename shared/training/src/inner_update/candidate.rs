@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use seal_model::ops::dropout::Dropout;
-use seal_model::{Adapter, Decoder, LoraSpec};
+use seal_model::{Adapter, Decoder, LoraSpec, Products};
 
 const PARAMETERS: &str = "parameters";
 
@@ -248,10 +248,14 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// What a run may not be taken up by another of: the arithmetic, unless it is the exact one, whose
-/// bits do not depend on it.
+/// What a run may not be taken up by another of: the arithmetic, but of the exact engine only the
+/// kind of its products, for its bits depend on no machine.
 pub(crate) fn rounding(decoder: &Decoder) -> String {
-    if decoder.is_composed() { decoder.arithmetic() } else { String::new() }
+    match (decoder.is_composed(), decoder.products()) {
+        (true, _) => decoder.arithmetic(),
+        (false, Products::Bf16x3) => "bf16x3".to_owned(),
+        (false, Products::F32) => String::new(),
+    }
 }
 
 /// True if both have the same factors and scale. How A began, what training left out, and the
