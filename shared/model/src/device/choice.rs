@@ -25,7 +25,7 @@ pub enum DeviceChoice {
 
 /// What to know of `cpu-bf16x3` on a processor without a matrix engine.
 const SLOWER: &str = "this processor has no AMX with bf16, or the system keeps it from this process: \
-                      `cpu-bf16x3` gives the same bits here, several times slower than `cpu`";
+                      `cpu-bf16x3` gives the same bits here, ten times slower than `cpu` or more";
 
 /// A device that is ready.
 #[derive(Clone, Debug)]

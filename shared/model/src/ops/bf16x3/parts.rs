@@ -21,8 +21,10 @@ fn leading(x: f32) -> f32 {
 /// `x`, or a zero of its sign if it is below the smallest normal number.
 #[inline(always)]
 pub(super) fn normal_or_zero(x: f32) -> f32 {
-    let is_tiny = x.abs() < f32::MIN_POSITIVE;
-    f32::from_bits(if is_tiny { x.to_bits() & 0x8000_0000 } else { x.to_bits() })
+    const SIGN: u32 = 1 << 31;
+    let is_tiny = x.to_bits() & !SIGN < f32::MIN_POSITIVE.to_bits();
+    // No branch, which would keep a loop from being vectorised.
+    f32::from_bits(x.to_bits() & (u32::from(is_tiny).wrapping_sub(1) | SIGN))
 }
 
 /// How many parts these numbers have: one if bf16 holds them all, else three.
