@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct CallersConfig {
     pub(crate) trust_domain: String,
     pub(crate) ca: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revoked: Option<PathBuf>,
     /// The conductor's, which `seal run` shows; on an operator's machine the operator's.
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
@@ -52,6 +54,7 @@ impl Callers {
         let mut tls = TlsConfig {
             trust_domain: config.trust_domain.clone(),
             ca: config.ca.clone(),
+            revoked: config.revoked.clone(),
             certificate: certificate.clone(),
             key: key.clone(),
         };

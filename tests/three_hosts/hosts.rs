@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, PKCS_ED25519, SanType};
+use rcgen::{
+    CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, Issuer,
+    KeyIdMethod, KeyPair, PKCS_ED25519, SanType,
+};
 use seal_conductor::client::Client;
 use seal_protocol::{Health, Role, path};
 use seal_service::endpoint::Endpoint;
@@ -173,6 +176,14 @@ impl Hosts {
         }
     }
 
+    /// Ends a daemon as its operator would to have it read its files again.
+    pub fn stop(&mut self, role: Role) {
+        let at = self.daemons.iter().position(|(other, _)| *other == role).unwrap();
+        let (_, mut daemon) = self.daemons.remove(at);
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
     fn program(&self, role: Role) -> Command {
         let seal = env!("CARGO_BIN_EXE_seal");
         if !self.namespaces {
@@ -229,6 +240,23 @@ impl Hosts {
         wanted.signed_by(&issuer, &self.path("forged"))
     }
 
+    /// A list of the deployment's CA, PEM, that nobody has written anew.
+    pub fn list_that_ended_yesterday(&self) -> String {
+        let read = |file: &str| std::fs::read_to_string(self.path(file)).unwrap();
+        let key = KeyPair::from_pem(&read("tls/ca.key.pem")).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&read("tls/ca.pem"), key).unwrap();
+        let ago = |days| OffsetDateTime::now_utc() - time::Duration::days(days);
+        let list = CertificateRevocationListParams {
+            this_update: ago(9),
+            next_update: ago(1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&issuer).unwrap().pem().unwrap()
+    }
+
     /// `seal …` in the conductor's folder.
     pub fn conduct(&self, arguments: &[&str]) -> Output {
         in_folder(&self.conductor(), arguments)
@@ -280,6 +308,7 @@ impl Pair {
         TlsConfig {
             trust_domain: TRUST_DOMAIN.to_owned(),
             ca: ca.to_owned(),
+            revoked: None,
             certificate: self.certificate.clone(),
             key: self.key.clone(),
         }
@@ -314,6 +343,7 @@ impl Wanted {
         let uri = self.uri.iter().map(|uri| SanType::URI(uri.as_str().try_into().unwrap()));
         params.subject_alt_names.extend(uri);
         params.extended_key_usages = self.usages.clone();
+        params.use_authority_key_identifier_extension = true;
         let now = OffsetDateTime::now_utc();
         params.not_before = now + time::Duration::days(self.valid.0);
         params.not_after = now + time::Duration::days(self.valid.1);

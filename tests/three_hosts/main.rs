@@ -9,6 +9,7 @@ mod common;
 mod hosts;
 mod interop;
 mod namespaces;
+mod revocation;
 mod rude;
 mod story;
 mod tool;

@@ -12,9 +12,11 @@ pub(crate) enum Tls {
     Init(TlsInit),
     /// Issue one certificate by a CA that was made here: a further host, or a renewal.
     Issue(TlsIssue),
+    /// Put certificates on the CA's revocation list, or without any give the list a later end.
+    Revoke(TlsRevoke),
     /// Whom certificates speak for, at which hosts, until when.
     Show {
-        /// PEM files of certificates.
+        /// PEM files of certificates and revocation lists.
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
@@ -57,6 +59,18 @@ pub(crate) struct TlsIssue {
     /// Where the certificate and its key go; default: the CA's folder. Nothing is overwritten.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TlsRevoke {
+    /// Certificates that this CA has issued, PEM.
+    pub(crate) certificates: Vec<PathBuf>,
+    /// The CA's folder, with `ca.pem` and `ca.key.pem`; the list is its `ca.crl.pem`.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) ca: PathBuf,
+    /// Days until the list expires. Whoever was told to ask it takes nobody's certificate after that.
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
 }
 
 /// `ROLE=HOST`.

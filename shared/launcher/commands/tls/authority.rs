@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::ServerName;
 use seal_service::tls::{Identity, Party};
 use seal_trust::SigningKey;
 use time::{Duration, OffsetDateTime};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
+use super::list::{Entries, Read};
 use crate::commands::trust::write_new;
 
 /// Clocks of several hosts differ by so much without harm.
@@ -25,6 +27,8 @@ const CLOCKS_DIFFER: Duration = Duration::minutes(10);
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(super) trust_domain: String,
+    /// Its certificate, DER.
+    certificate: Vec<u8>,
 }
 
 /// One certificate to be made.
@@ -56,7 +60,8 @@ impl Authority {
             vec![SanType::URI(format!("spiffe://{trust_domain}").try_into()?)];
         let certificate = params.self_signed(&key)?;
         write_new(&folder.join("ca.pem"), certificate.pem().as_bytes())?;
-        Ok(Self { issuer: Issuer::new(params, key), trust_domain: trust_domain.to_owned() })
+        let (trust_domain, certificate) = (trust_domain.to_owned(), certificate.der().to_vec());
+        Ok(Self { issuer: Issuer::new(params, key), trust_domain, certificate })
     }
 
     /// The CA that [`Self::make`] has made in `folder`.
@@ -69,7 +74,57 @@ impl Authority {
             format!("`{}` is no CA that `seal tls init` made; let its owner issue", file.display())
         })?;
         let key = read_key(&folder.join("ca.key.pem"))?;
-        Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, key)?, trust_domain })
+        let certificate = x509_parser::pem::parse_x509_pem(pem.as_bytes())?.1.contents;
+        Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, key)?, trust_domain, certificate })
+    }
+
+    /// The serial number of a certificate that this CA has issued.
+    pub(super) fn serial_of(&self, file: &Path) -> Result<Vec<u8>> {
+        let bytes =
+            std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+        let odd = || format!("`{}` holds no certificate in PEM form", file.display());
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&bytes).with_context(odd)?;
+        let (_, certificate) = X509Certificate::from_der(&pem.contents).with_context(odd)?;
+        let (_, own) = X509Certificate::from_der(&self.certificate)?;
+        let is_ours = certificate.issuer().as_raw() == own.subject().as_raw()
+            && authority_key(&certificate).is_some_and(|key| Some(key) == subject_key(&own));
+        ensure!(
+            is_ours && !certificate.is_ca(),
+            "`{}` was not issued by this CA; name a certificate that was, or the folder of the CA that did",
+            file.display()
+        );
+        Ok(certificate.raw_serial().to_vec())
+    }
+
+    /// What the list in `file` says, if this CA wrote it.
+    pub(super) fn own(&self, read: Read, file: &Path) -> Result<Entries> {
+        let (_, own) = X509Certificate::from_der(&self.certificate)?;
+        ensure!(
+            read.issuer == own.subject().as_raw(),
+            "`{}` is the list of another CA; move it away",
+            file.display()
+        );
+        Ok(read.entries)
+    }
+
+    /// The list that follows, PEM.
+    pub(super) fn list(&self, entries: &Entries, days: u32) -> Result<String> {
+        let now = OffsetDateTime::now_utc();
+        let revoked = entries.revoked.iter().map(|(serial, since)| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(serial),
+            revocation_time: *since,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: now - CLOCKS_DIFFER,
+            next_update: now + Duration::days(days.into()),
+            crl_number: SerialNumber::from(entries.number + 1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(params.signed_by(&self.issuer)?.pem()?)
     }
 
     /// Writes `<role>.pem` and `<role>.key.pem` into `folder`.
@@ -148,6 +203,22 @@ fn read_key(file: &Path) -> Result<KeyPair> {
     SigningKey::read(file)?;
     let pem = std::fs::read_to_string(file)?;
     Ok(KeyPair::from_pem(&pem)?)
+}
+
+/// The identifier of the key that signed a certificate.
+fn authority_key<'a>(certificate: &X509Certificate<'a>) -> Option<&'a [u8]> {
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(found) => Some(found.key_identifier.as_ref()?.0),
+        _ => None,
+    })
+}
+
+/// The identifier of a certificate's own key.
+fn subject_key<'a>(certificate: &X509Certificate<'a>) -> Option<&'a [u8]> {
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(found) => Some(found.0),
+        _ => None,
+    })
 }
 
 fn trust_domain_of(pem: &str) -> Option<String> {

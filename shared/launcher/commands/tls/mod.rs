@@ -4,6 +4,8 @@
 
 mod authority;
 mod issue;
+mod list;
+mod revoke;
 mod show;
 
 use crate::cli::{Global, Tls};
@@ -13,6 +15,7 @@ pub(crate) fn tls(global: &Global, command: &Tls) -> Result<Option<Ended>, Failu
     match command {
         Tls::Init(args) => issue::init(global, args),
         Tls::Issue(args) => issue::issue(global, args),
+        Tls::Revoke(args) => revoke::revoke(global, args),
         Tls::Show { files } => show::show(global, files),
     }
     .map_err(Failure::from)

@@ -9,6 +9,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, GeneralName, Pem, X509Certificate};
 
+use super::list::{self, List};
 use crate::cli::Global;
 use crate::commands::print_json;
 use crate::text::printable;
@@ -16,9 +17,21 @@ use crate::text::printable;
 /// Seconds of a day.
 const DAY_S: i64 = 24 * 3600;
 
+/// One entry of a file.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown {
+    Certificate(Certificate),
+    List {
+        file: String,
+        #[serde(flatten)]
+        list: List,
+    },
+}
+
 /// What a certificate says.
 #[derive(Serialize)]
-struct Shown {
+struct Certificate {
     file: String,
     /// Subject and issuer, for people.
     subject: String,
@@ -40,7 +53,15 @@ pub(super) fn show(global: &Global, files: &[PathBuf]) -> Result<()> {
     if global.json {
         return print_json(&shown);
     }
-    for certificate in &shown {
+    for entry in &shown {
+        let certificate = match entry {
+            Shown::Certificate(certificate) => certificate,
+            Shown::List { file, list } => {
+                out!("{file}");
+                list.print();
+                continue;
+            }
+        };
         out!("{}", certificate.file);
         let role = match certificate.names.as_slice() {
             [name] if name.parse::<Identity>().is_ok() => printable(name),
@@ -63,13 +84,17 @@ pub(super) fn show(global: &Global, files: &[PathBuf]) -> Result<()> {
 
 fn read(file: &Path) -> Result<Vec<Shown>> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    let odd = || format!("`{}` holds no certificate in PEM form", file.display());
+    let odd = || format!("`{}` holds no certificate in PEM form, nor a list", file.display());
     let mut shown = Vec::new();
     for pem in Pem::iter_from_buffer(&bytes) {
         let pem = pem.with_context(odd)?;
         if pem.label == "CERTIFICATE" {
             let (_, certificate) = X509Certificate::from_der(&pem.contents).with_context(odd)?;
-            shown.push(of(file, &certificate)?);
+            shown.push(Shown::Certificate(of(file, &certificate)?));
+        }
+        if pem.label == list::LABEL {
+            let (file, list) = (file.display().to_string(), list::of(&pem.contents)?.list);
+            shown.push(Shown::List { file, list });
         }
     }
     if shown.is_empty() {
@@ -78,7 +103,7 @@ fn read(file: &Path) -> Result<Vec<Shown>> {
     Ok(shown)
 }
 
-fn of(file: &Path, certificate: &X509Certificate<'_>) -> Result<Shown> {
+fn of(file: &Path, certificate: &X509Certificate<'_>) -> Result<Certificate> {
     let (mut names, mut hosts) = (Vec::new(), Vec::new());
     let alternative = certificate.subject_alternative_name().ok().flatten();
     for name in alternative.iter().flat_map(|names| &names.value.general_names) {
@@ -93,8 +118,7 @@ fn of(file: &Path, certificate: &X509Certificate<'_>) -> Result<Shown> {
     let day = |at: i64| -> Result<String> {
         Ok(jiff::Timestamp::from_second(at)?.strftime("%Y-%m-%d").to_string())
     };
-    let left = validity.not_after.timestamp() - OffsetDateTime::now_utc().unix_timestamp();
-    Ok(Shown {
+    Ok(Certificate {
         file: file.display().to_string(),
         subject: certificate.subject().to_string(),
         issuer: certificate.issuer().to_string(),
@@ -103,9 +127,13 @@ fn of(file: &Path, certificate: &X509Certificate<'_>) -> Result<Shown> {
         ca: certificate.is_ca(),
         not_before: day(validity.not_before.timestamp())?,
         not_after: day(validity.not_after.timestamp())?,
-        // A day that has begun counts.
-        days_left: (left + DAY_S - 1).div_euclid(DAY_S),
+        days_left: days_until(validity.not_after.timestamp()),
     })
+}
+
+/// Days until a moment in seconds since 1970. A day that has begun counts.
+pub(super) fn days_until(at: i64) -> i64 {
+    (at - OffsetDateTime::now_utc().unix_timestamp() + DAY_S - 1).div_euclid(DAY_S)
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

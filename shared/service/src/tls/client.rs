@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use rustls::client::Resumption;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::version::TLS13;
 use tokio::net::TcpStream;
@@ -76,10 +76,16 @@ impl TlsClient {
     /// See [`TlsError`].
     pub fn read(config: &TlsConfig, parties: &[Party]) -> Result<Self, TlsError> {
         let material = Material::read(config, parties, End::Client, UnixTime::now())?;
+        let daemons = WebPkiServerVerifier::builder_with_provider(material.roots, provider());
+        let daemons = daemons
+            .with_crls(material.lists)
+            .enforce_revocation_expiration()
+            .build()
+            .map_err(|error| TlsError::Library(rustls::Error::General(error.to_string())))?;
         let client = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .map_err(TlsError::Library)?
-            .with_root_certificates(material.roots)
+            .with_webpki_verifier(daemons)
             .with_client_auth_cert(material.chain, material.key);
         let mut client = client.map_err(TlsError::Library)?;
         client.alpn_protocols = vec![ALPN.to_vec()];

@@ -12,6 +12,10 @@ pub struct TlsConfig {
     pub trust_domain: String,
     /// Certificates of the CAs whose certificates are accepted; no others are.
     pub ca: PathBuf,
+    /// Revocation lists of those CAs. Where it is named, every CA of a chain needs a list here that has
+    /// not expired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<PathBuf>,
     /// Our certificate, followed by those between it and the CA, if there are any.
     pub certificate: PathBuf,
     /// Its private key, mode 0600.
@@ -21,7 +25,8 @@ pub struct TlsConfig {
 impl TlsConfig {
     /// Relative paths are taken from `folder`.
     pub fn resolve(&mut self, folder: &Path) {
-        for path in [&mut self.ca, &mut self.certificate, &mut self.key] {
+        let named = [&mut self.ca, &mut self.certificate, &mut self.key];
+        for path in named.into_iter().chain(&mut self.revoked) {
             *path = folder.join(&path);
         }
     }

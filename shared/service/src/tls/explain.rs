@@ -37,8 +37,9 @@ pub fn explain(error: &Tls) -> String {
 
 fn of_peer(reason: &CertificateError) -> String {
     use CertificateError::{
-        BadSignature, Expired, ExpiredContext, InvalidPurpose, InvalidPurposeContext,
-        NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext, UnknownIssuer,
+        BadSignature, Expired, ExpiredContext, ExpiredRevocationList, ExpiredRevocationListContext,
+        InvalidPurpose, InvalidPurposeContext, NotValidForName, NotValidForNameContext,
+        NotValidYet, NotValidYetContext, Revoked, UnknownIssuer, UnknownRevocationStatus,
     };
     match reason {
         Expired | ExpiredContext { .. } => "has expired; issue a new one and restart it".into(),
@@ -52,6 +53,13 @@ fn of_peer(reason: &CertificateError) -> String {
         }
         InvalidPurpose | InvalidPurposeContext { .. } => {
             "is for the other end of a connection (extended key usage)".into()
+        }
+        Revoked => "is on a list of `revoked`; issue another with another key".into(),
+        ExpiredRevocationList | ExpiredRevocationListContext { .. } => {
+            "cannot be judged, for its CA's list in `revoked` has expired; write it anew with `seal tls revoke`".into()
+        }
+        UnknownRevocationStatus => {
+            "cannot be judged, for `revoked` holds no list of its CA".into()
         }
         other => format!("is refused ({other})"),
     }
@@ -67,6 +75,9 @@ fn of_ours(alert: AlertDescription) -> String {
         }
         AlertDescription::UnsupportedCertificate => {
             "our certificate is not for calling; its extended key usage needs clientAuth".into()
+        }
+        AlertDescription::CertificateRevoked => {
+            "it refuses our certificate as revoked; issue another with another key".into()
         }
         AlertDescription::CertificateRequired => "it asks for a certificate; set `[tls]`".into(),
         AlertDescription::ProtocolVersion => "one end does not speak TLS 1.3".into(),

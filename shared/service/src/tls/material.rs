@@ -9,9 +9,12 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use seal_protocol::Role;
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
+    RevocationOptionsBuilder,
+};
 
 use super::config::TlsConfig;
 use super::identity::{Identity, IdentityError, Party};
@@ -22,6 +25,8 @@ const LONGEST_FILE: u64 = 1 << 20;
 /// Certificates and key of one party. Without `Debug`: it holds a private key.
 pub(super) struct Material {
     pub(super) roots: Arc<RootCertStore>,
+    /// Empty: nothing is asked about revocation.
+    pub(super) lists: Vec<CertificateRevocationListDer<'static>>,
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
     pub(super) identity: Identity,
@@ -128,6 +133,7 @@ impl Material {
         now: UnixTime,
     ) -> Result<Self, TlsError> {
         let roots = Arc::new(roots(&config.ca)?);
+        let lists = config.revoked.as_deref().map(lists).transpose()?.unwrap_or_default();
         let chain = certificates(&config.certificate)?;
         let key = private_key(&config.key)?;
         let at = || config.certificate.clone();
@@ -138,9 +144,10 @@ impl Material {
             let (expected, found) = (expected.join(" or "), identity.to_string());
             return Err(TlsError::OtherParty { path: at(), expected, found });
         }
-        verify(&chain, &roots, end, now).map_err(|error| refused(at(), &error))?;
+        verify(&chain, &roots, &lists, end, now).map_err(|error| refused(at(), &error))?;
         check_pair(config, &chain[0], &key)?;
-        Ok(Self { roots, chain, key, identity, trust_domain: config.trust_domain.clone() })
+        let trust_domain = config.trust_domain.clone();
+        Ok(Self { roots, lists, chain, key, identity, trust_domain })
     }
 }
 
@@ -151,6 +158,19 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
         roots.add(certificate).map_err(nothing)?;
     }
     Ok(roots)
+}
+
+/// At least one.
+fn lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let pem = read(path, File::open(path))?;
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&pem).collect();
+    let is_list = |der: &CertificateRevocationListDer<'_>| parsed(der).is_ok();
+    let found = found.ok().filter(|found| !found.is_empty() && found.iter().all(is_list));
+    found.ok_or_else(|| TlsError::Nothing { path: path.to_owned(), what: "revocation list" })
+}
+
+fn parsed(der: &[u8]) -> Result<CertRevocationList<'static>, webpki::Error> {
+    OwnedCertRevocationList::from_der(der).map(CertRevocationList::from)
 }
 
 /// At least one.
@@ -183,6 +203,7 @@ fn read(path: &Path, file: io::Result<File>) -> Result<Vec<u8>, TlsError> {
 fn verify(
     chain: &[CertificateDer<'_>],
     roots: &RootCertStore,
+    lists: &[CertificateRevocationListDer<'_>],
     end: End,
     now: UnixTime,
 ) -> Result<(), webpki::Error> {
@@ -193,14 +214,22 @@ fn verify(
         End::Server => KeyUsage::server_auth(),
         End::Client => KeyUsage::client_auth(),
     };
-    leaf.verify_for_usage(algorithms, &roots.roots, &chain[1..], now, usage, None, None).map(drop)
+    let lists = lists.iter().map(|der| parsed(der)).collect::<Result<Vec<_>, _>>()?;
+    let lists: Vec<&CertRevocationList<'_>> = lists.iter().collect();
+    // Without a list there is no builder. The whole chain, and nobody without a list: the defaults.
+    let revocation = RevocationOptionsBuilder::new(&lists).ok();
+    let revocation =
+        revocation.map(|options| options.with_expiration_policy(ExpirationPolicy::Enforce).build());
+    let (roots, between) = (&roots.roots, &chain[1..]);
+    leaf.verify_for_usage(algorithms, roots, between, now, usage, revocation, None).map(drop)
 }
 
 /// A chain that does not hold, in words; the reasons of rustls have the same ones.
 fn refused(path: PathBuf, error: &webpki::Error) -> TlsError {
     use webpki::Error::{
-        CertExpired, CertNotValidYet, InvalidSignatureForPublicKey, RequiredEkuNotFoundContext,
-        UnknownIssuer,
+        CertExpired, CertNotValidYet, CertRevoked, CrlExpired, InvalidCrlSignatureForPublicKey,
+        InvalidSignatureForPublicKey, RequiredEkuNotFoundContext, UnknownIssuer,
+        UnknownRevocationStatus,
     };
     let reason = match error {
         CertExpired { .. } => "it has expired; issue a new one and start again".to_owned(),
@@ -210,6 +239,13 @@ fn refused(path: PathBuf, error: &webpki::Error) -> TlsError {
         UnknownIssuer | InvalidSignatureForPublicKey => "no CA of `ca` issued it; name the CA that did".to_owned(),
         RequiredEkuNotFoundContext(_) => {
             "its extended key usage is for the other end of a connection; daemons need serverAuth, conductor and operator clientAuth".to_owned()
+        }
+        CertRevoked => "it is on a list of `revoked`; issue another with another key".to_owned(),
+        CrlExpired { .. } => {
+            "its CA's list in `revoked` has expired; write it anew with `seal tls revoke` and bring it here".to_owned()
+        }
+        UnknownRevocationStatus | InvalidCrlSignatureForPublicKey => {
+            "`revoked` holds no list of the CA that issued it; every CA of a chain needs one".to_owned()
         }
         other => format!("{other:?}"),
     };

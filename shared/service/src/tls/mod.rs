@@ -5,8 +5,9 @@
 //! that it means to call.
 //! **Invariant:** no file of the system takes part: no system roots, no proxies, no process-wide
 //! crypto provider, no resumed sessions, so that each connection is judged by the certificate it shows.
-//! **Absent:** revocation lists. A certificate lives for days or weeks; a stolen one ends with the CA
-//! that issued it, which is private to one deployment.
+//! **Invariant:** where revocation lists are named, who is on one gets no word, and nobody does whose
+//! CA has no list or one that has expired.
+//! **Absent:** fetching lists, and reading them again while a daemon runs.
 
 mod client;
 mod config;

@@ -36,7 +36,10 @@ impl TlsServer {
     pub(crate) fn read(config: &TlsConfig, own: Party, now: UnixTime) -> Result<Self, TlsError> {
         let material = Material::read(config, &[own], End::Server, now)?;
         let clients = WebPkiClientVerifier::builder_with_provider(material.roots, provider());
+        // Every certificate of the chain is looked up, and one without a list is refused.
         let clients = clients
+            .with_crls(material.lists)
+            .enforce_revocation_expiration()
             .build()
             .map_err(|error| TlsError::Library(rustls::Error::General(error.to_string())))?;
         let server = ServerConfig::builder_with_provider(provider())

@@ -73,6 +73,7 @@ impl TestCa {
         TlsConfig {
             trust_domain: "seal.test".to_owned(),
             ca: write("ca.pem", &self.pem),
+            revoked: None,
             certificate: write("own.pem", &issued.pem),
             key: write("own.key.pem", &issued.key_pem),
         }
