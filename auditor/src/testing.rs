@@ -504,6 +504,7 @@ pub(crate) fn text_edit(context: Digest, lines: &[&str], directives: Directives)
             prompt_digest: digest,
             temperature_micro: Micro(0),
             seed: 0,
+            reply_schema: None,
         },
     }
 }

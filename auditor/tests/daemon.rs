@@ -149,6 +149,7 @@ impl Run {
                 prompt_digest: sha256(b"prompt"),
                 temperature_micro: Micro(0),
                 seed: 0,
+                reply_schema: None,
             },
         }
     }

@@ -67,6 +67,7 @@ mod tests {
                     prompt_digest: digest(0),
                     temperature_micro: Micro(0),
                     seed: 0,
+                    reply_schema: None,
                 },
             },
         }

@@ -6,6 +6,7 @@
 use seal_model::Tokenizer;
 use seal_protocol::{Digest, Directives, LossPart, TrainingExample};
 use seal_training::TrainSequence;
+use serde_json::Value;
 
 use crate::backends::{Prompt, Turn, Written};
 use crate::contexts::Context;
@@ -46,6 +47,14 @@ impl Asking {
         match self {
             Self::Words(prompter) => vec![prompter.end()],
             Self::Texts(_) => Vec::new(),
+        }
+    }
+
+    /// What a reply is to be held to while it is written, where the family has a schema.
+    pub(crate) fn reply_schema(&self) -> Option<Value> {
+        match self {
+            Self::Words(_) => None,
+            Self::Texts(texts) => texts.family.reply_schema(),
         }
     }
 

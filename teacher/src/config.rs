@@ -93,6 +93,10 @@ pub struct SamplingSettings {
     pub batch: usize,
     /// Most proposals per context that one request may ask for.
     pub max_proposals_per_context: u32,
+    /// A local policy writes nothing but what follows the schema of a structured prompt family. Needs
+    /// a byte-level or byte-fallback tokenizer.
+    #[serde(default = "yes")]
+    pub constrain: bool,
 }
 
 /// `[policy_update]`. Key names are those of the `transformers` trainer.
@@ -163,6 +167,10 @@ pub struct ConfinementConfig {
 
 fn one() -> usize {
     1
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl PolicyUpdateSettings {

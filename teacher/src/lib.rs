@@ -35,8 +35,8 @@ mod weights;
 mod worker;
 
 pub use backends::{
-    Api, BackendConfig, BudgetConfig, LimitsConfig, LocalConfig, MaxTokensField, OpenAiConfig,
-    PaidError, RecordedConfig, RecordedError, RepeatsConfig, Stop,
+    Api, BackendConfig, BudgetConfig, LimitsConfig, LocalConfig, MaxTokensField, OnSchemaRefused,
+    OpenAiConfig, PaidError, RecordedConfig, RecordedError, RepeatsConfig, ResponseFormat, Stop,
 };
 pub use config::{ConfinementConfig, PolicyUpdateSettings, SamplingSettings, TeacherConfig};
 pub use contexts::{Context, Contexts, ContextsError};
@@ -48,8 +48,8 @@ pub use egress::{
 pub use error::TeacherError;
 pub use exemplars::ExemplarSettings;
 pub use family::{
-    ContextUse, EditBody, Layout, Markup, ReplySettings, ReplyUnread, Speaker, StructuredError,
-    TextFamily, TextPrompt, Turn, schema as structured_edit_schema,
+    ContextUse, Directive, EditBody, Layout, Markup, ReplySettings, ReplyUnread, Speaker,
+    StructuredError, TextFamily, TextPrompt, Turn, schema as structured_edit_schema,
 };
 pub use family_choice::FamilyChoice;
 pub use memory::works;

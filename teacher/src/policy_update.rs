@@ -139,6 +139,7 @@ impl Teacher {
             text: reply.text.clone(),
             tokens: reply.tokens.clone(),
             prompt_digest: edit.origin.prompt_digest,
+            schema: edit.origin.reply_schema,
         };
         match self.asking.read(context, edit.proposal, &written) {
             Ok(body) if body.examples == edit.examples && body.directives == edit.directives => {

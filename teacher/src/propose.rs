@@ -74,6 +74,7 @@ impl Teacher {
             prompt_digest: sha256(b""),
             temperature_micro: Micro(0),
             seed: 0,
+            reply_schema: None,
         };
         let mut edits = Vec::new();
         for context in &request.context_digests {
@@ -180,6 +181,7 @@ impl Teacher {
             prompt_digest: reply.prompt_digest,
             temperature_micro: sampling.temperature,
             seed: order.seed,
+            reply_schema: reply.schema,
         };
         let edit = edit(order.context_digest, order.proposal, body, origin);
         Ok(Ok(self.publish(edit, Some(&kept))?))

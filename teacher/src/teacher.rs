@@ -13,7 +13,7 @@ use seal_trust::{SigningKey, TrustedRoot, payload_digest, sha256_file, sign_stat
 use seal_witness::{RootSource, Witness, own_key};
 
 use crate::asking::{Asking, Texts};
-use crate::backends::{Access, Backend, BackendConfig, Local, OpenAi, Recorded};
+use crate::backends::{Access, Backend, BackendConfig, Held, Local, OpenAi, Recorded, WantedReply};
 use crate::config::TeacherConfig;
 use crate::contexts::{Context, Contexts};
 use crate::edits::{EditStore, unwritable};
@@ -219,12 +219,20 @@ fn backend(
             let policies =
                 Policies::open(first, config.state.join("policies"), opened, works(config))?;
             let (tokenizer, settings) = (Tokenizer::load(first)?, config.sampling.clone());
-            Box::new(Local::new(policies, tokenizer, asking.stop(), settings))
+            let held = match asking.reply_schema() {
+                None => Held::NoSchema,
+                Some(_) if !settings.constrain => Held::Unsent,
+                Some(schema) => Held::to(&schema, first, &tokenizer)?,
+            };
+            Box::new(Local::new(policies, tokenizer, asking.stop(), settings, held))
         }
         BackendConfig::OpenAi(api) => {
-            let (egress, longest) = (&config.egress, config.sampling.max_new_tokens);
-            Box::new(OpenAi::open(api, egress, longest, access, &config.state, clock)?)
+            let max_tokens = config.sampling.max_new_tokens;
+            let wanted = WantedReply { max_tokens, schema: asking.reply_schema() };
+            Box::new(OpenAi::open(api, &config.egress, wanted, access, &config.state, clock)?)
         }
-        BackendConfig::Recorded(recorded) => Box::new(Recorded::read(recorded)?),
+        BackendConfig::Recorded(recorded) => {
+            Box::new(Recorded::read(recorded)?.of_schema(asking.reply_schema().is_some()))
+        }
     })
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use seal_auditor::annex::{Annex, CandidateAnnex};
 use seal_auditor::gate::StageOutcome;
-use seal_protocol::{AuditPurpose, ChatMessage, Decision, SelfEdit, TrainingExample};
+use seal_protocol::{AuditPurpose, ChatMessage, Decision, ReplySchema, SelfEdit, TrainingExample};
 use serde::Serialize;
 
 use super::{hint, print_json};
@@ -149,6 +149,9 @@ fn show_edit(edit: &SelfEdit, digest: &str) {
         printable(&edit.origin.writer),
         edit.directives.labels.join(" ")
     );
+    if let Some(schema) = edit.origin.reply_schema {
+        out!("  schema    {}", held_by(schema));
+    }
     for example in edit.examples.iter().take(LINES_SHOWN) {
         let text = match example {
             TrainingExample::Text { text, .. } => text.clone(),
@@ -168,6 +171,16 @@ fn show_edit(edit: &SelfEdit, digest: &str) {
     }
     if !edit.rationale.is_empty() {
         out!("  reason    {}", printable(&edit.rationale));
+    }
+}
+
+/// What held a structured reply to its schema.
+fn held_by(schema: ReplySchema) -> &'static str {
+    match schema {
+        ReplySchema::Decoder => "held by our decoder while the reply was written",
+        ReplySchema::Endpoint => "sent to the endpoint, which took it",
+        ReplySchema::Refused => "refused by the endpoint; the reply was asked for without it",
+        ReplySchema::Unsent => "not sent",
     }
 }
 

@@ -180,6 +180,23 @@ pub struct EditOrigin {
     pub temperature_micro: Micro,
     /// Seed of the sampler.
     pub seed: u64,
+    /// What held the reply to its JSON Schema; absent where the prompt family has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_schema: Option<ReplySchema>,
+}
+
+/// What held a structured reply to its schema. The teacher reads it strictly in every case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplySchema {
+    /// Our own decoder, which could write nothing else.
+    Decoder,
+    /// The endpoint, which took the schema; that it kept to it is its word.
+    Endpoint,
+    /// Nothing: the endpoint refused the schema, and the reply was asked for without it.
+    Refused,
+    /// Nothing: the schema was not sent.
+    Unsent,
 }
 
 impl Predicate for SelfEdit {

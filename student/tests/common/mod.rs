@@ -224,6 +224,7 @@ pub fn edit(context: &str, proposal: u32, lines: &[&str]) -> SelfEdit {
             prompt_digest: sha256(b"prompt"),
             temperature_micro: Micro(0),
             seed: 0,
+            reply_schema: None,
         },
     }
 }

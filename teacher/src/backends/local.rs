@@ -2,9 +2,17 @@
 //!
 //! **Invariant:** a reply is fixed by policy, prompt, temperature and seed; the batch it was drawn in
 //! changes nothing.
+//! **Invariant:** where the prompt family has a schema, a reply that ends is one of its objects: no
+//! other token is drawn.
 
-use seal_model::{SamplingConfig, Tokenizer, generate};
-use seal_protocol::Digest;
+use std::path::Path;
+use std::sync::Arc;
+
+use seal_model::folder::ModelFolder;
+use seal_model::grammar::{CompiledGrammar, Grammar, Grammars};
+use seal_model::{Decoder, Generated, Generator, Limits, Request, SamplingConfig, Tokenizer};
+use seal_protocol::{Digest, ReplySchema};
+use serde_json::Value;
 
 use super::{Backend, Order, Outcome, Prompt, Sampling, Written};
 use crate::config::SamplingSettings;
@@ -18,6 +26,57 @@ pub(crate) struct Local {
     tokenizer: Tokenizer,
     stop: Vec<u32>,
     settings: SamplingSettings,
+    held: Held,
+}
+
+/// What holds replies to the schema of the prompt family.
+pub(crate) enum Held {
+    /// There is none.
+    NoSchema,
+    /// Nothing: the config says so.
+    Unsent,
+    /// The decoder.
+    Decoder(CompiledGrammar),
+}
+
+impl Held {
+    /// Compiles a schema for the policy in `folder`. Its updates have its shape, so once is enough.
+    ///
+    /// # Errors
+    /// A tokenizer whose tokens are no pieces of text.
+    pub(crate) fn to(
+        schema: &Value,
+        folder: &Path,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self, TeacherError> {
+        let shape = ModelFolder::open(folder)?;
+        let grammars = Grammars::new(tokenizer, shape.config());
+        let compiled = grammars
+            .and_then(|grammars| grammars.compile(&Grammar::JsonSchema(schema.clone())))
+            .map_err(|error| {
+                TeacherError::Config(format!(
+                    "the policy in `{}` cannot be held to the schema of the prompt family: {error}; \
+                     take a policy with another tokenizer, or set `constrain = false` under [sampling]",
+                    folder.display()
+                ))
+            })?;
+        Ok(Self::Decoder(compiled))
+    }
+
+    fn grammar(&self) -> Option<&CompiledGrammar> {
+        match self {
+            Self::Decoder(grammar) => Some(grammar),
+            Self::NoSchema | Self::Unsent => None,
+        }
+    }
+
+    fn named(&self) -> Option<ReplySchema> {
+        match self {
+            Self::NoSchema => None,
+            Self::Unsent => Some(ReplySchema::Unsent),
+            Self::Decoder(_) => Some(ReplySchema::Decoder),
+        }
+    }
 }
 
 impl Local {
@@ -27,8 +86,9 @@ impl Local {
         tokenizer: Tokenizer,
         stop: Vec<u32>,
         settings: SamplingSettings,
+        held: Held,
     ) -> Self {
-        Self { policies, tokenizer, stop, settings }
+        Self { policies, tokenizer, stop, settings, held }
     }
 
     fn prompt(&self, order: &Order) -> Result<seal_model::Prompt, String> {
@@ -52,7 +112,28 @@ impl Local {
             // A text family reads what people would read.
             _ => (sampled.to_vec(), self.tokenizer.decode_plain(sampled)),
         };
-        Written { text, tokens, prompt_digest: order.prompt_digest }
+        Written { text, tokens, prompt_digest: order.prompt_digest, schema: self.held.named() }
+    }
+
+    /// One batch of replies, in the order of the prompts.
+    fn replies(
+        &self,
+        policy: &Decoder,
+        prompts: &[seal_model::Prompt],
+        sampling: &Arc<SamplingConfig>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Vec<Generated>, TeacherError> {
+        let mut generator = Generator::new(policy, Limits::of(policy));
+        for prompt in prompts {
+            generator.submit(Request {
+                prompt: prompt.tokens.clone(),
+                adapter: None,
+                seed: prompt.seed,
+                sampling: sampling.clone(),
+                constraint: self.held.grammar().map(CompiledGrammar::constraint),
+            })?;
+        }
+        Ok(generator.write_all(progress)?)
     }
 }
 
@@ -68,12 +149,12 @@ impl Backend for Local {
         report: Report<'_>,
     ) -> Result<Vec<Outcome>, TeacherError> {
         let policy = self.policies.get(sampling.policy)?;
-        let settings = SamplingConfig {
+        let settings = Arc::new(SamplingConfig {
             max_new_tokens: self.settings.max_new_tokens,
             temperature: sampling.temperature.to_f64(),
             stop: self.stop.clone(),
             ..SamplingConfig::default()
-        };
+        });
         let asked: Vec<Result<seal_model::Prompt, String>> =
             orders.iter().map(|order| self.prompt(order)).collect();
         let prompts: Vec<_> =
@@ -82,10 +163,8 @@ impl Backend for Local {
         let mut replies = Vec::new();
         for batch in prompts.chunks(self.settings.batch.max(1)) {
             let before = replies.len() as u64;
-            let mut inside = |done: u64, of: u64| {
-                report(before + done * batch.len() as u64 / of.max(1), total);
-            };
-            replies.extend(generate(&policy, &[], batch, &settings, &mut inside)?);
+            let mut inside = |done: u64| report(before + done, total);
+            replies.extend(self.replies(&policy, batch, &settings, &mut inside)?);
         }
         let mut replies = replies.into_iter();
         let outcome = |(order, asked): (&Order, Result<_, String>)| match asked {

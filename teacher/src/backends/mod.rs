@@ -13,17 +13,18 @@ mod recorded;
 
 use std::path::PathBuf;
 
-use seal_protocol::{Digest, Micro};
+use seal_protocol::{Digest, Micro, ReplySchema};
 use serde::Deserialize;
 
 use crate::error::TeacherError;
 use crate::policies::Policies;
 use crate::teacher::Report;
 
-pub(crate) use local::Local;
-pub(crate) use openai::{Access, OpenAi};
+pub(crate) use local::{Held, Local};
+pub(crate) use openai::{Access, OpenAi, WantedReply};
 pub use openai::{
-    Api, BudgetConfig, LimitsConfig, MaxTokensField, OpenAiConfig, PaidError, RepeatsConfig, Stop,
+    Api, BudgetConfig, LimitsConfig, MaxTokensField, OnSchemaRefused, OpenAiConfig, PaidError,
+    RepeatsConfig, ResponseFormat, Stop,
 };
 pub(crate) use prompt::{Prompt, Turn};
 pub(crate) use recorded::Recorded;
@@ -108,6 +109,8 @@ pub(crate) struct Written {
     pub(crate) tokens: Vec<u32>,
     /// SHA-256 of the prompt that was answered.
     pub(crate) prompt_digest: Digest,
+    /// What held it to the family's schema; absent where there is none.
+    pub(crate) schema: Option<ReplySchema>,
 }
 
 /// Writes replies.

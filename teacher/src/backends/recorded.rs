@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use seal_protocol::Digest;
+use seal_protocol::{Digest, ReplySchema};
 use seal_trust::sha256;
 use serde::Deserialize;
 use serde_json::Value;
@@ -74,6 +74,7 @@ struct Row {
 pub(crate) struct Recorded {
     replies: BTreeMap<Place, String>,
     digest: Digest,
+    schema: Option<ReplySchema>,
 }
 
 impl Recorded {
@@ -96,7 +97,12 @@ impl Recorded {
                 return Err(bad(format!("an earlier row has the same context and `k`; {mend}")));
             }
         }
-        Ok(Self { replies, digest: sha256(text.as_bytes()) })
+        Ok(Self { replies, digest: sha256(text.as_bytes()), schema: None })
+    }
+
+    /// For a prompt family with a schema, which nobody knew when the replies were written.
+    pub(crate) fn of_schema(self, has_schema: bool) -> Self {
+        Self { schema: has_schema.then_some(ReplySchema::Unsent), ..self }
     }
 
     fn find(&self, order: &Order) -> Option<&String> {
@@ -136,6 +142,7 @@ impl Backend for Recorded {
                 text: text.clone(),
                 tokens: Vec::new(),
                 prompt_digest: order.prompt_digest,
+                schema: self.schema,
             }),
             None => Outcome::Missed(format!(
                 "not_recorded: the file has no row for `{}` with k = {}",

@@ -15,10 +15,11 @@ use std::path::Path;
 
 use seal_service::config::ConfigError;
 use serde::Deserialize;
+use serde_json::Value;
 
 pub use self::layout::{Layout, Speaker, TextPrompt, Turn};
 pub use self::reply::{EditBody, ReplyUnread};
-pub use self::structured::{StructuredError, schema};
+pub use self::structured::{Directive, StructuredError, schema};
 use crate::sequences::SequenceRule;
 
 /// The families that are built in, by name.
@@ -53,7 +54,7 @@ pub struct TextFamily {
 }
 
 /// `[reply]` of a family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "form", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ReplySettings {
     /// Text that a rule cuts into sequences.
@@ -69,7 +70,17 @@ pub enum ReplySettings {
     Structured {
         /// Who carries the passage.
         context: ContextUse,
+        /// What of the update the policy may ask for; left out: all.
+        #[serde(default = "every_directive")]
+        directives: Vec<Directive>,
+        /// The rationale is trained on as one more sequence, and not only kept.
+        #[serde(default)]
+        train_rationale: bool,
     },
+}
+
+fn every_directive() -> Vec<Directive> {
+    Directive::ALL.to_vec()
 }
 
 /// Which proposals for a context train on the context itself too.
@@ -110,6 +121,17 @@ impl TextFamily {
             // A test reads every one of them.
             Some((name, text)) => seal_service::config::parse(Path::new(name), text),
             None => seal_service::config::load(&folder.join(name)),
+        }
+    }
+
+    /// What a reply is to be held to while it is written, where the family has a schema.
+    #[must_use]
+    pub fn reply_schema(&self) -> Option<Value> {
+        match &self.reply {
+            ReplySettings::Text { .. } => None,
+            ReplySettings::Structured { directives, .. } => {
+                Some(structured::constraint(directives))
+            }
         }
     }
 

@@ -47,13 +47,14 @@ impl TextFamily {
         if strip(reply).is_empty() {
             return Err(ReplyUnread::Empty);
         }
-        let (mut body, context_use) = match self.reply {
+        let (mut body, context_use) = match &self.reply {
             ReplySettings::Text { rule, split_newlines, context } => {
-                let builder = SequenceBuilder::new(rule, split_newlines);
-                (from_pieces(title, &builder.pieces(reply)), context)
+                let builder = SequenceBuilder::new(*rule, *split_newlines);
+                (from_pieces(title, &builder.pieces(reply)), *context)
             }
-            ReplySettings::Structured { context } => {
-                (Structured::parse(reply)?.into_body(title), context)
+            ReplySettings::Structured { context, directives, train_rationale } => {
+                let read = Structured::parse(reply, directives)?;
+                (read.into_body(title, *train_rationale), *context)
             }
         };
         if body.examples.is_empty() {

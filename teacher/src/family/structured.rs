@@ -2,9 +2,14 @@
 //!
 //! The schema constrains where a decoder or an endpoint can; the limits are checked here in any case,
 //! because a schema that was only asked for is a wish.
+//!
+//! **Invariant:** pure, and total over peer input: every text is an edit within the limits or a typed
+//! error. **Invariant:** a directive that the family does not allow never reaches an edit. How far an
+//! allowed one may go is not decided here but by the student's `[directives]`, and once more by the
+//! auditor's copy of them.
 
 use seal_protocol::{Directives, LossPart, Nano, TrainingExample};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::reply::{EditBody, text};
@@ -23,6 +28,33 @@ const LONGEST_RATIONALE_CHARS: usize = 2000;
 const MOST_EPOCHS: u32 = 100;
 const LARGEST_RANK: u32 = 256;
 
+/// Keywords that are left out of what constrains: the strict modes of endpoints refuse them or know
+/// nothing of them, and a grammar with every length in it is larger than any reply.
+const UNENFORCED: [&str; 5] = ["$schema", "title", "description", "minLength", "maxLength"];
+
+/// A directive by its name in the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Directive {
+    /// Peak learning rate.
+    LearningRate,
+    /// Passes over the examples.
+    Epochs,
+    /// LoRA rank.
+    LoraRank,
+}
+
+impl Directive {
+    /// All of them, in the schema's order.
+    pub const ALL: [Self; 3] = [Self::LearningRate, Self::Epochs, Self::LoraRank];
+
+    /// As the schema has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        ["learning_rate", "epochs", "lora_rank"][self as usize]
+    }
+}
+
 /// The schema as JSON.
 ///
 /// # Panics
@@ -31,12 +63,61 @@ pub fn schema() -> Value {
     serde_json::from_str(SCHEMA).expect("the schema is a constant")
 }
 
+/// The schema of a family that allows these directives alone, as an endpoint or a decoder is held to
+/// it: without the lengths, which are checked when the reply is read.
+pub(super) fn constraint(allowed: &[Directive]) -> Value {
+    let mut schema = schema();
+    if allowed.is_empty() {
+        forbid(&mut schema, "directives");
+    } else if let Some(directives) = schema.pointer_mut("/properties/directives") {
+        let others = Directive::ALL.into_iter().filter(|one| !allowed.contains(one));
+        others.for_each(|one| forbid(directives, one.name()));
+    }
+    strip_keywords(&mut schema);
+    schema
+}
+
+/// Takes a property out of an object's schema.
+fn forbid(schema: &mut Value, name: &str) {
+    if let Some(properties) = schema["properties"].as_object_mut() {
+        properties.remove(name);
+    }
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.retain(|one| one != name);
+    }
+}
+
+fn strip_keywords(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            members.retain(|keyword, _| !UNENFORCED.contains(&keyword.as_str()));
+            members.values_mut().for_each(strip_keywords);
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(strip_keywords),
+        _ => {}
+    }
+}
+
 /// Why a reply is no structured edit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StructuredError {
+    /// JSON that ends before the object does: the reply reached its limit of tokens, or stopped.
+    #[error("it ends in the middle of the object; a larger `max_new_tokens` may help")]
+    CutOff,
     /// No JSON, or JSON of another shape.
     #[error("{0}")]
     Shape(String),
+    /// A directive that the family does not leave to the policy.
+    #[error("the directive `{0}` is not among those that the prompt family allows")]
+    Directive(&'static str),
+    /// A character that steers a terminal or a parser and stands in no text.
+    #[error("`{field}` holds the control character U+{code:04X}")]
+    Control {
+        /// Which field.
+        field: String,
+        /// Its number.
+        code: u32,
+    },
     /// A value beyond its limit.
     #[error("`{field}` must {rule}")]
     Limit {
@@ -52,20 +133,22 @@ pub enum StructuredError {
 #[serde(deny_unknown_fields)]
 pub(super) struct Structured {
     rationale: String,
-    directives: Wishes,
+    #[serde(default)]
+    directives: Option<Wishes>,
     sequences: Vec<String>,
     pairs: Vec<Pair>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Outer absence: not named. Inner absence: null, which leaves it to the trainer.
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wishes {
-    #[serde(deserialize_with = "present")]
-    learning_rate: Option<f64>,
-    #[serde(deserialize_with = "present")]
-    epochs: Option<u32>,
-    #[serde(deserialize_with = "present")]
-    lora_rank: Option<u32>,
+    #[serde(default, deserialize_with = "named")]
+    learning_rate: Option<Option<f64>>,
+    #[serde(default, deserialize_with = "named")]
+    epochs: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "named")]
+    lora_rank: Option<Option<u32>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,18 +158,57 @@ struct Pair {
     answer: String,
 }
 
-/// A field that may be null and must be there: the schema says so.
-fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    Option::deserialize(deserializer)
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl Wishes {
+    /// Every allowed directive is named, as the schema demands, and no other has a value.
+    fn check_named(&self, allowed: &[Directive]) -> Result<(), StructuredError> {
+        let given = [
+            (Directive::LearningRate, self.learning_rate.map(|wish| wish.is_some())),
+            (Directive::Epochs, self.epochs.map(|wish| wish.is_some())),
+            (Directive::LoraRank, self.lora_rank.map(|wish| wish.is_some())),
+        ];
+        for (directive, given) in given {
+            match (allowed.contains(&directive), given) {
+                (true, None) => {
+                    let missing = format!("missing field `directives.{}`", directive.name());
+                    return Err(StructuredError::Shape(missing));
+                }
+                (false, Some(true)) => return Err(StructuredError::Directive(directive.name())),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self) -> Result<(), StructuredError> {
+        let rate = self.learning_rate.flatten();
+        demand(rate.is_none_or(is_rate), "directives.learning_rate", || {
+            "lie above 0 and at most at 1".to_owned()
+        })?;
+        within("directives.epochs", self.epochs.flatten(), MOST_EPOCHS)?;
+        within("directives.lora_rank", self.lora_rank.flatten(), LARGEST_RANK)
+    }
 }
 
 impl Structured {
-    /// Reads a reply: the object alone, white space around it aside.
-    pub(super) fn parse(reply: &str) -> Result<Self, StructuredError> {
-        let shape = |error: serde_json::Error| StructuredError::Shape(error.to_string());
-        let read: Self = serde_json::from_str(strip(reply)).map_err(shape)?;
+    /// Reads a reply of a family that allows these directives: the object alone, white space around
+    /// it aside.
+    pub(super) fn parse(reply: &str, allowed: &[Directive]) -> Result<Self, StructuredError> {
+        let read: Self = serde_json::from_str(strip(reply)).map_err(|error| {
+            if error.is_eof() {
+                return StructuredError::CutOff;
+            }
+            StructuredError::Shape(error.to_string())
+        })?;
+        match &read.directives {
+            Some(wishes) => wishes.check_named(allowed)?,
+            None => Wishes::default().check_named(allowed)?,
+        }
         read.checked()
     }
 
@@ -97,6 +219,7 @@ impl Structured {
         demand(length <= LONGEST_RATIONALE_CHARS, "rationale", || {
             format!("have at most {LONGEST_RATIONALE_CHARS} characters")
         })?;
+        plain("rationale", &self.rationale)?;
         for (index, sequence) in self.sequences.iter().enumerate() {
             filled(&format!("sequences[{index}]"), sequence, LONGEST_SEQUENCE_CHARS)?;
         }
@@ -104,35 +227,31 @@ impl Structured {
             filled(&format!("pairs[{index}].question"), &pair.question, LONGEST_PAIR_CHARS)?;
             filled(&format!("pairs[{index}].answer"), &pair.answer, LONGEST_PAIR_CHARS)?;
         }
-        let Wishes { learning_rate, epochs, lora_rank } = &self.directives;
-        demand(learning_rate.is_none_or(is_rate), "directives.learning_rate", || {
-            "lie above 0 and at most at 1".to_owned()
-        })?;
-        within("directives.epochs", *epochs, MOST_EPOCHS)?;
-        within("directives.lora_rank", *lora_rank, LARGEST_RANK)?;
+        self.directives.as_ref().map_or(Ok(()), Wishes::check_limits)?;
         Ok(self)
     }
 
     /// Sequences get the title as those of a text do; a pair is asked under it and learns the answer.
-    pub(super) fn into_body(self, title: &str) -> EditBody {
-        let sequences = self
-            .sequences
-            .into_iter()
-            .map(|sequence| text(titled(title, strip(&sequence)), LossPart::Edit));
+    /// The rationale is one more sequence where the family says that it is trained on.
+    pub(super) fn into_body(self, title: &str, train_rationale: bool) -> EditBody {
+        let rationale = strip(&self.rationale).to_owned();
+        let trained = (train_rationale && !rationale.is_empty()).then(|| rationale.clone());
+        let lines = self.sequences.into_iter().chain(trained);
+        let sequences = lines.map(|line| text(titled(title, strip(&line)), LossPart::Edit));
         let pairs = self.pairs.into_iter().map(|pair| TrainingExample::PromptCompletion {
             prompt: titled(title, &format!("Question: {}\nAnswer: ", strip(&pair.question))),
             completion: strip(&pair.answer).to_owned(),
         });
-        let Wishes { learning_rate, epochs, lora_rank } = self.directives;
+        let Wishes { learning_rate, epochs, lora_rank } = self.directives.unwrap_or_default();
         EditBody {
             examples: sequences.chain(pairs).collect(),
             directives: Directives {
-                learning_rate_nano: learning_rate.map(Nano::from_f64),
-                epochs,
-                lora_rank,
+                learning_rate_nano: learning_rate.flatten().map(Nano::from_f64),
+                epochs: epochs.flatten(),
+                lora_rank: lora_rank.flatten(),
                 labels: Vec::new(),
             },
-            rationale: strip(&self.rationale).to_owned(),
+            rationale,
         }
     }
 }
@@ -155,7 +274,19 @@ fn at_most(field: &str, items: usize, most: usize) -> Result<(), StructuredError
 
 fn filled(field: &str, text: &str, longest: usize) -> Result<(), StructuredError> {
     let fits = !strip(text).is_empty() && text.chars().count() <= longest;
-    demand(fits, field, || format!("have text, and at most {longest} characters"))
+    demand(fits, field, || format!("have text, and at most {longest} characters"))?;
+    plain(field, text)
+}
+
+/// JSON can spell every control character; of them a text has line breaks and tabs.
+fn plain(field: &str, text: &str) -> Result<(), StructuredError> {
+    let steers = |one: &char| one.is_control() && !matches!(one, '\n' | '\r' | '\t');
+    match text.chars().find(steers) {
+        None => Ok(()),
+        Some(found) => {
+            Err(StructuredError::Control { field: field.to_owned(), code: u32::from(found) })
+        }
+    }
 }
 
 fn within(field: &str, value: Option<u32>, most: u32) -> Result<(), StructuredError> {

@@ -1,4 +1,4 @@
-use seal_protocol::{LossPart, Nano, TrainingExample};
+use seal_protocol::{Directives, LossPart, Nano, TrainingExample};
 use serde_json::json;
 
 use super::*;
@@ -220,4 +220,165 @@ fn the_schema_names_the_limits_that_are_checked() {
     assert_eq!(at("directives/properties/learning_rate/anyOf/0/maximum"), 1.0);
     assert_eq!(at("directives/properties/epochs/anyOf/0/maximum"), 100.0);
     assert_eq!(at("directives/properties/lora_rank/anyOf/0/maximum"), 256.0);
+}
+
+fn narrowed(directives: &[Directive], train_rationale: bool) -> TextFamily {
+    let directives = directives.to_vec();
+    let reply =
+        ReplySettings::Structured { context: ContextUse::None, directives, train_rationale };
+    TextFamily { reply, ..family("structured") }
+}
+
+#[test]
+fn a_policy_asks_only_for_what_its_family_allows() {
+    let epochs_alone = narrowed(&[Directive::Epochs], false);
+    let read = |family: &TextFamily, directives: serde_json::Value| {
+        let mut reply = structured();
+        reply["directives"] = directives;
+        family.read(TITLE, CONTEXT, 0, &reply.to_string())
+    };
+    let body = read(&epochs_alone, json!({"epochs": 3})).unwrap();
+    assert_eq!(body.directives, Directives { epochs: Some(3), ..Directives::default() });
+    // Naming one without a value asks for nothing.
+    assert!(read(&epochs_alone, json!({"epochs": null, "lora_rank": null})).is_ok());
+    let refused = |directive| Err(ReplyUnread::Structured(StructuredError::Directive(directive)));
+    assert_eq!(read(&epochs_alone, json!({"epochs": 3, "lora_rank": 4})), refused("lora_rank"));
+    let nothing = narrowed(&[], false);
+    assert_eq!(read(&nothing, json!({"epochs": 1})), refused("epochs"));
+    assert!(read(&nothing, json!(null)).is_ok());
+    let missing = read(&epochs_alone, json!({})).unwrap_err().to_string();
+    assert!(missing.contains("`directives.epochs`"), "{missing}");
+    assert!(read(&epochs_alone, json!({"epochs": 3, "augment": "all"})).is_err());
+}
+
+#[test]
+fn what_an_endpoint_is_held_to_has_the_allowed_directives_and_no_lengths() {
+    let schema = narrowed(&[Directive::Epochs], false).reply_schema().unwrap();
+    let directives = &schema["properties"]["directives"];
+    assert_eq!(directives["required"], json!(["epochs"]));
+    let names: Vec<_> = directives["properties"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["epochs"]);
+    assert!(narrowed(&[], false).reply_schema().unwrap()["properties"].get("directives").is_none());
+    let text = schema.to_string();
+    assert!(!text.contains("Length") && !text.contains("$schema"), "{text}");
+    // Strict modes demand it of every object: all properties required, no others.
+    fn check_strict(schema: &serde_json::Value) {
+        if let Some(properties) = schema["properties"].as_object() {
+            assert_eq!(schema["additionalProperties"], json!(false));
+            let required: Vec<_> = schema["required"].as_array().unwrap().iter().collect();
+            assert_eq!(required.len(), properties.len(), "{schema}");
+        }
+        match schema {
+            serde_json::Value::Object(members) => members.values().for_each(check_strict),
+            serde_json::Value::Array(elements) => elements.iter().for_each(check_strict),
+            _ => {}
+        }
+    }
+    check_strict(&schema);
+    assert_eq!(family("implications").reply_schema(), None);
+}
+
+#[test]
+fn a_rationale_is_trained_on_only_where_the_family_says_so() {
+    let lines = |family: &TextFamily| {
+        let body = family.read(TITLE, CONTEXT, 0, &structured().to_string()).unwrap();
+        assert_eq!(body.rationale, "The year matters.");
+        texts(&body, LossPart::Edit).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&family("structured")), ["Otrar\nOtrar fell in 1219."]);
+    assert_eq!(
+        lines(&narrowed(&Directive::ALL, true)),
+        ["Otrar\nOtrar fell in 1219.", "Otrar\nThe year matters."]
+    );
+    let mut silent = structured();
+    silent["rationale"] = json!(" ");
+    let body = narrowed(&Directive::ALL, true).read(TITLE, CONTEXT, 0, &silent.to_string());
+    assert_eq!(texts(&body.unwrap(), LossPart::Edit).len(), 1, "nothing is no sequence");
+}
+
+#[test]
+fn a_control_character_that_json_spells_out_is_refused_by_its_field() {
+    let spelled = [
+        ("/sequences/0", "a\u{0}b", "sequences[0]", 0),
+        ("/pairs/0/question", "a\u{1b}[31m", "pairs[0].question", 0x1b),
+        ("/pairs/0/answer", "a\u{85}", "pairs[0].answer", 0x85),
+        ("/rationale", "\u{7f}", "rationale", 0x7f),
+    ];
+    for (path, text, field, code) in spelled {
+        let mut reply = structured();
+        *reply.pointer_mut(path).unwrap() = json!(text);
+        let control = StructuredError::Control { field: field.to_owned(), code };
+        assert_eq!(read("structured", &reply.to_string()), Err(ReplyUnread::Structured(control)));
+    }
+    let mut lines = structured();
+    lines["sequences"] = json!(["a\n\tb"]);
+    assert!(read("structured", &lines.to_string()).is_ok());
+    // Unescaped, JSON itself has no place for one.
+    let raw = structured().to_string().replacen("Otrar fell", "Otrar\u{7}fell", 1);
+    assert!(matches!(
+        read("structured", &raw),
+        Err(ReplyUnread::Structured(StructuredError::Shape(_)))
+    ));
+}
+
+#[test]
+fn a_reply_that_was_cut_off_says_so_wherever_it_was_cut() {
+    let whole = structured().to_string();
+    for end in 1..whole.len() {
+        let cut = read("structured", &whole[..end]);
+        assert_eq!(cut, Err(ReplyUnread::Structured(StructuredError::CutOff)), "{}", &whole[..end]);
+    }
+}
+
+/// Bytes changed, cut out, doubled and moved: each copy is an edit within the limits or an error with
+/// a name. Seeded, so that a copy that breaks this is found again.
+#[test]
+fn damaged_copies_of_a_reply_are_edits_within_the_limits_or_typed_errors() {
+    use rand::{Rng, SeedableRng};
+    let mut dice = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+    let families = [family("structured"), narrowed(&[Directive::Epochs], true)];
+    let whole = structured().to_string().into_bytes();
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let mut copy = whole.clone();
+        for _ in 0..dice.random_range(1..4) {
+            let (at, to) = (dice.random_range(0..copy.len()), dice.random_range(0..copy.len()));
+            let (from, end) = (at.min(to), at.max(to));
+            match dice.random_range(0..5) {
+                0 => copy[at] = dice.random(),
+                1 => copy.truncate(at.max(1)),
+                2 => copy.extend_from_within(from..end),
+                3 if copy.len() > end - from => drop(copy.drain(from..end)),
+                _ => copy.swap(at, to),
+            }
+        }
+        let text = String::from_utf8_lossy(&copy);
+        for family in &families {
+            match family.read(TITLE, CONTEXT, 0, &text) {
+                Ok(body) => {
+                    read += 1;
+                    check_within_limits(&body);
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert!(error.to_string().len() < 400, "{error}");
+                }
+            }
+        }
+    }
+    // Both ends were reached, else this shows nothing.
+    assert!(read > 100 && refused > 10_000, "{read} read, {refused} refused");
+}
+
+#[track_caller]
+fn check_within_limits(body: &EditBody) {
+    let steers = |one: char| one.is_control() && !"\n\r\t".contains(one);
+    let texts = body.examples.iter().flat_map(TrainingExample::texts);
+    for text in texts.chain([body.rationale.as_str()]) {
+        assert!(!text.contains(steers) && text.chars().count() <= 4100, "{text:?}");
+    }
+    let Directives { learning_rate_nano, epochs, lora_rank, .. } = &body.directives;
+    assert!(learning_rate_nano.is_none_or(|rate| (1..=1_000_000_000).contains(&rate.0)));
+    assert!(epochs.is_none_or(|epochs| (1..=100).contains(&epochs)));
+    assert!(lora_rank.is_none_or(|rank| (1..=256).contains(&rank)));
 }

@@ -112,6 +112,7 @@ fn edit(text: &str) -> SelfEdit {
             prompt_digest: none,
             temperature_micro: Micro(0),
             seed: 0,
+            reply_schema: None,
         },
     }
 }

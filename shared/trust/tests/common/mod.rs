@@ -128,6 +128,7 @@ pub fn self_edit() -> Statement<SelfEdit> {
             prompt_digest: digest("prompt"),
             temperature_micro: Micro(1_000_000),
             seed: 11,
+            reply_schema: None,
         },
     };
     Statement::new(vec![Subject::new("self-edit", digest("edit"))], edit)

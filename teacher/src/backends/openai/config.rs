@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::breaker::BreakerSettings;
 use super::budget::{Bounds, Prices};
@@ -32,6 +32,30 @@ pub enum MaxTokensField {
     MaxTokens,
     /// OpenAI's newer models.
     MaxCompletionTokens,
+}
+
+/// How an endpoint is held to the schema of a structured prompt family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResponseFormat {
+    /// It is sent as `response_format`, type `json_schema`, strict.
+    #[default]
+    JsonSchema,
+    /// The endpoint is asked for JSON of any shape.
+    JsonObject,
+    /// By the words of the prompt alone.
+    None,
+}
+
+/// What becomes of an order whose schema the endpoint refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnSchemaRefused {
+    /// It is asked again without the schema, and the edit says so.
+    #[default]
+    AskWithout,
+    /// It is missed.
+    Miss,
 }
 
 /// An endpoint that speaks OpenAI's protocol.
@@ -66,6 +90,12 @@ pub struct OpenAiConfig {
     /// Send a seed with each request.
     #[serde(default = "yes")]
     pub send_seed: bool,
+    /// How the schema of a structured prompt family is sent.
+    #[serde(default)]
+    pub response_format: ResponseFormat,
+    /// What follows where the endpoint refuses it.
+    #[serde(default)]
+    pub on_schema_refused: OnSchemaRefused,
     /// Further fields of every request, as they are.
     #[serde(default)]
     pub extra: BTreeMap<String, Value>,
@@ -204,6 +234,18 @@ impl OpenAiConfig {
             Api::Completions => "/completions",
         };
         format!("{base}{path}")
+    }
+
+    /// The field that holds the endpoint to a schema.
+    pub(super) fn format_of(&self, schema: &Value) -> Option<Value> {
+        match self.response_format {
+            ResponseFormat::JsonSchema => Some(json!({
+                "type": "json_schema",
+                "json_schema": { "name": "self_edit", "strict": true, "schema": schema },
+            })),
+            ResponseFormat::JsonObject => Some(json!({ "type": "json_object" })),
+            ResponseFormat::None => None,
+        }
     }
 
     pub(super) fn key_source(&self) -> Option<KeySource> {

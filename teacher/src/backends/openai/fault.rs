@@ -25,6 +25,9 @@ pub(crate) enum Fault {
     /// 400, 413, 422 and the like: this request, as it is, will not be answered.
     #[error("the endpoint refused the request (status {0})")]
     BadRequest(u16),
+    /// The same for a request with a schema, which may be what is refused.
+    #[error("the endpoint refused the request with its schema (status {0})")]
+    SchemaRefused(u16),
     /// 401, 402, 403, 404, 405: no request will be answered.
     #[error("the endpoint refused this client (status {0}); check key, model and `base_url`")]
     Denied(u16),
@@ -76,6 +79,7 @@ impl Fault {
             Self::RateLimited(_) => "rate_limited",
             Self::Server(..) => "server_error",
             Self::BadRequest(_) => "bad_request",
+            Self::SchemaRefused(_) => "schema_refused",
             Self::Denied(_) => "denied",
             Self::Redirected(_) => "redirected",
             Self::WrongContentType => "wrong_content_type",
@@ -96,7 +100,7 @@ impl Fault {
             Self::WrongContentType | Self::Malformed | Self::CutOff => Consequence::Repeat(None),
             // What was paid for and is no use would be paid for again.
             Self::TooLong | Self::Declined | Self::Empty => Consequence::Skip,
-            Self::BadRequest(_) => Consequence::Skip,
+            Self::BadRequest(_) | Self::SchemaRefused(_) => Consequence::Skip,
             Self::Denied(_) | Self::Redirected(_) | Self::Unrecorded(_) => Consequence::Stop,
         }
     }
@@ -117,7 +121,8 @@ impl Fault {
 
     /// Whether it speaks against the endpoint, and not for its being busy or the model's judgement.
     pub(crate) fn is_failure(&self) -> bool {
-        !matches!(self, Self::RateLimited(_) | Self::Declined | Self::Empty)
+        use Fault::{Declined, Empty, RateLimited, SchemaRefused};
+        !matches!(self, RateLimited(_) | Declined | Empty | SchemaRefused(_))
     }
 
     /// The fault that a status other than success is.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use seal_protocol::Digest;
 use seal_service::clock::Clock;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use self::budget::Budget;
@@ -39,7 +39,10 @@ use crate::egress::{
 use crate::error::TeacherError;
 use crate::teacher::Report;
 
-pub use config::{Api, BudgetConfig, LimitsConfig, MaxTokensField, OpenAiConfig, RepeatsConfig};
+pub use config::{
+    Api, BudgetConfig, LimitsConfig, MaxTokensField, OnSchemaRefused, OpenAiConfig, RepeatsConfig,
+    ResponseFormat,
+};
 pub use paid::PaidError;
 pub use stop::Stop;
 
@@ -73,6 +76,15 @@ impl Access {
     }
 }
 
+/// What every reply has to be.
+#[derive(Clone, Debug)]
+pub(crate) struct WantedReply {
+    /// Longest, in tokens.
+    pub(crate) max_tokens: usize,
+    /// Its JSON Schema, where the prompt family has one.
+    pub(crate) schema: Option<Value>,
+}
+
 /// The backend.
 pub(crate) struct OpenAi {
     runtime: Runtime,
@@ -81,11 +93,11 @@ pub(crate) struct OpenAi {
 }
 
 impl OpenAi {
-    /// Opens record and store in the state folder.
+    /// Opens record and store in the state folder. `wanted` is what every reply has to be.
     pub(crate) fn open(
         config: &OpenAiConfig,
         egress: &EgressConfig,
-        max_tokens: usize,
+        wanted: WantedReply,
         access: Option<Access>,
         state: &Path,
         clock: Arc<dyn Clock>,
@@ -108,8 +120,7 @@ impl OpenAi {
             reply_timeout: config.limits.reply_timeout_s,
             prices: config.prices(),
         });
-        let session =
-            Session::new(endpoint, url, redactor, config.clone(), max_tokens, paid, budget);
+        let session = Session::new(endpoint, url, redactor, config.clone(), wanted, paid, budget);
         Ok(Self { runtime, session, writer: writer(config)? })
     }
 }

@@ -38,6 +38,9 @@ pub(super) struct PaidReply {
     /// As the endpoint says: `stop`, `length`, ….
     pub(super) finish: Option<String>,
     pub(super) spent: Spent,
+    /// The endpoint refused the schema, so it was asked for without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) schema_refused: bool,
 }
 
 /// A store that does not open.
@@ -128,7 +131,7 @@ mod tests {
         let key = key("https://h/v1", b"{}", 1, 0);
         let text = "1. a\n2. b".to_owned();
         let (ending, finish, spent) = (Ending::Written, None, Spent::default());
-        let reply = PaidReply { key, ending, text, finish, spent };
+        let reply = PaidReply { key, ending, text, finish, spent, schema_refused: false };
         let mut paid = Paid::open(state.path()).unwrap();
         assert_eq!(paid.get(&key).unwrap(), None);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -142,7 +145,8 @@ mod tests {
         let key = key("https://h/v1", b"{}", 1, 0);
         assert_eq!(paid.get(&key).unwrap(), None);
         let (ending, finish, spent) = (Ending::Written, None, Spent::default());
-        let reply = PaidReply { key, ending, text: "1. a".to_owned(), finish, spent };
+        let (text, schema_refused) = ("1. a".to_owned(), false);
+        let reply = PaidReply { key, ending, text, finish, spent, schema_refused };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let error = runtime.block_on(paid.keep(reply)).unwrap_err();
         let after = paid.get(&key).unwrap_err().to_string();

@@ -11,11 +11,14 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use seal_protocol::ReplySchema;
+use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::WantedReply;
 use super::breaker::{Breaker, Permit};
 use super::budget::{Budget, Grant};
-use super::config::OpenAiConfig;
+use super::config::{OnSchemaRefused, OpenAiConfig, ResponseFormat};
 use super::exchange::{Endpoint, Heard};
 use super::fault::{Consequence, Fault};
 use super::pace::Pace;
@@ -34,7 +37,9 @@ pub(super) struct Session {
     pub(super) url: String,
     pub(super) redactor: Redactor,
     pub(super) config: OpenAiConfig,
-    pub(super) max_tokens: usize,
+    pub(super) wanted: WantedReply,
+    /// What holds the endpoint to the schema, where there is one.
+    format: Option<Value>,
     shared: RefCell<Shared>,
     /// A request ended, so a reservation may have become room.
     ended: Notify,
@@ -46,6 +51,8 @@ struct Shared {
     pace: Pace,
     breaker: Breaker,
     stop: Option<Stop>,
+    /// The endpoint answered without the schema what it had refused with it.
+    schema_refused: bool,
 }
 
 /// An order as it will leave.
@@ -55,21 +62,33 @@ struct Asked<'a> {
     body: Vec<u8>,
 }
 
+/// Whether a request carries the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// It does.
+    Held,
+    /// It does not: there is none, or the endpoint refuses it.
+    Free,
+}
+
 impl Session {
     pub(super) fn new(
         endpoint: Option<Endpoint>,
         url: String,
         redactor: Redactor,
         config: OpenAiConfig,
-        max_tokens: usize,
+        wanted: WantedReply,
         paid: Paid,
         budget: Budget,
     ) -> Self {
         let limits = &config.limits;
         let pace = Pace::new(limits.requests_per_minute, limits.tokens_per_minute);
         let breaker = Breaker::new(config.breaker());
-        let shared = RefCell::new(Shared { paid, budget, pace, breaker, stop: None });
-        Self { endpoint, url, redactor, config, max_tokens, shared, ended: Notify::new() }
+        let format = wanted.schema.as_ref().and_then(|schema| config.format_of(schema));
+        let (stop, schema_refused) = (None, false);
+        let shared = RefCell::new(Shared { paid, budget, pace, breaker, stop, schema_refused });
+        let ended = Notify::new();
+        Self { endpoint, url, redactor, config, wanted, format, shared, ended }
     }
 
     /// Carries out orders; `None` for those that a stop kept from being answered.
@@ -109,13 +128,14 @@ impl Session {
 
     async fn carry_out_one(&self, order: &Order, temperature: f64) -> Option<Outcome> {
         let prompt = order.prompt.redacted(&self.redactor);
-        let request =
-            Request::new(&self.config, prompt.clone(), temperature, self.max_tokens, order.seed);
+        let longest = self.wanted.max_tokens;
+        let request = Request::new(&self.config, prompt.clone(), temperature, longest, order.seed);
         let request = match request {
-            Ok(request) => request,
+            Ok(request) => request.held_to(self.format.as_ref()),
             Err(reason) => return Some(Outcome::Missed(reason.to_owned())),
         };
-        // The library writes the same value in the same way; the record has what it wrote.
+        // The library writes the same value in the same way; the record has what it wrote. What is
+        // paid for is named as it was wanted, even where the schema then stayed away.
         let body = serde_json::to_vec(&request).ok()?;
         let key = key(&self.url, &body, order.seed, order.proposal);
         let stored = self.shared.borrow().paid.get(&key).map(|stored| stored.cloned());
@@ -133,7 +153,9 @@ impl Session {
         Some(match reply.ending {
             Ending::Written => {
                 let prompt_digest = prompt.digest();
-                Outcome::Written(Written { text: reply.text, tokens: Vec::new(), prompt_digest })
+                let schema = self.schema_of(&reply);
+                let (text, tokens) = (reply.text, Vec::new());
+                Outcome::Written(Written { text, tokens, prompt_digest, schema })
             }
             Ending::Declined => Outcome::Missed(told(&Fault::Declined)),
             Ending::Empty => Outcome::Missed(told(&Fault::Empty)),
@@ -144,18 +166,21 @@ impl Session {
     async fn ask(&self, asked: &Asked<'_>) -> Option<Result<PaidReply, String>> {
         let mut dice = ChaCha8Rng::seed_from_u64(asked.order.seed);
         let mut attempt = 1;
+        let mut form = self.first_form();
         loop {
-            let (heard, spent) = self.attempt(asked, attempt).await?;
+            let (heard, spent) = self.attempt(asked, attempt, form).await?;
+            let answered = |ending, reply| Some(Ok(self.answered(ending, reply, spent, form)));
             let fault = match heard {
-                Ok(reply) => return Some(Ok(paid_reply(Ending::Written, reply, spent))),
-                Err((Fault::Declined, Some(reply))) => {
-                    return Some(Ok(paid_reply(Ending::Declined, reply, spent)));
-                }
-                Err((Fault::Empty, Some(reply))) => {
-                    return Some(Ok(paid_reply(Ending::Empty, reply, spent)));
-                }
+                Ok(reply) => return answered(Ending::Written, reply),
+                Err((Fault::Declined, Some(reply))) => return answered(Ending::Declined, reply),
+                Err((Fault::Empty, Some(reply))) => return answered(Ending::Empty, reply),
                 Err((fault, _)) => fault,
             };
+            let may_go_without = self.config.on_schema_refused == OnSchemaRefused::AskWithout;
+            if matches!(fault, Fault::SchemaRefused(_)) && may_go_without {
+                (form, attempt) = (Form::Free, attempt + 1);
+                continue;
+            }
             let repeats = &self.config.repeats;
             let wait = match fault.consequence() {
                 Consequence::Stop => return self.stop(Stop::refused(&fault)),
@@ -180,11 +205,11 @@ impl Session {
     }
 
     /// One request, once it may leave.
-    async fn attempt(&self, asked: &Asked<'_>, attempt: u32) -> Option<(Heard, Spent)> {
+    async fn attempt(&self, asked: &Asked<'_>, attempt: u32, form: Form) -> Option<(Heard, Spent)> {
         let Some(endpoint) = &self.endpoint else {
             return self.stop(Stop::Offline(EgressRefusal::Offline));
         };
-        let most = self.config.prices().most(asked.body.len(), self.max_tokens);
+        let most = self.config.prices().most(asked.body.len(), self.wanted.max_tokens);
         self.pass_breaker().await?;
         self.pass_budget(most).await?;
         self.keep_pace(most).await;
@@ -195,10 +220,52 @@ impl Session {
         let order = asked.order;
         let purpose =
             Purpose { context_digest: order.context_digest, proposal: order.proposal, attempt };
-        let (heard, spent) = endpoint.ask(&asked.request, purpose, most).await;
+        let (heard, spent) = match form {
+            Form::Held => {
+                let (heard, spent) = endpoint.ask(&asked.request, purpose, most).await;
+                (heard.map_err(of_schema), spent)
+            }
+            Form::Free => {
+                let free = asked.request.clone().held_to(None);
+                endpoint.ask(&free, purpose, most).await
+            }
+        };
         self.settle(most, spent);
         self.judge(heard.as_ref().err().map(|(fault, _)| fault), attempt);
         Some((heard, spent))
+    }
+
+    /// With the schema, unless there is none or the endpoint is known to refuse it.
+    fn first_form(&self) -> Form {
+        match self.format.is_some() && !self.shared.borrow().schema_refused {
+            true => Form::Held,
+            false => Form::Free,
+        }
+    }
+
+    /// An answer to keep. One without the schema, where there is one, shows that the endpoint had
+    /// refused the schema and not the rest of the request.
+    fn answered(&self, ending: Ending, reply: Reply, spent: Spent, form: Form) -> PaidReply {
+        let schema_refused = form == Form::Free && self.format.is_some();
+        let mut shared = self.shared.borrow_mut();
+        if schema_refused && !shared.schema_refused {
+            tracing::warn!(
+                egress.fault = "schema_refused",
+                "the endpoint refuses `response_format`; replies are asked for without it"
+            );
+            shared.schema_refused = true;
+        }
+        PaidReply { schema_refused, ..paid_reply(ending, reply, spent) }
+    }
+
+    /// What held a reply to the family's schema.
+    fn schema_of(&self, reply: &PaidReply) -> Option<ReplySchema> {
+        self.wanted.schema.as_ref()?;
+        Some(match self.config.response_format {
+            ResponseFormat::JsonSchema if reply.schema_refused => ReplySchema::Refused,
+            ResponseFormat::JsonSchema => ReplySchema::Endpoint,
+            ResponseFormat::JsonObject | ResponseFormat::None => ReplySchema::Unsent,
+        })
     }
 
     fn settle(&self, most: Spent, spent: Spent) {
@@ -291,7 +358,16 @@ impl Session {
 fn paid_reply(ending: Ending, reply: Reply, spent: Spent) -> PaidReply {
     let text = if ending == Ending::Declined { reply.refusal } else { reply.text };
     // The name is put in by whoever knows the order.
-    PaidReply { key: seal_trust::sha256(b""), ending, text, finish: reply.finish, spent }
+    let (key, finish) = (seal_trust::sha256(b""), reply.finish);
+    PaidReply { key, ending, text, finish, spent, schema_refused: false }
+}
+
+/// A refusal of a request with a schema may be about the schema.
+fn of_schema((fault, reply): (Fault, Option<Reply>)) -> (Fault, Option<Reply>) {
+    match fault {
+        Fault::BadRequest(status) => (Fault::SchemaRefused(status), reply),
+        fault => (fault, reply),
+    }
 }
 
 /// `code: words`, as an outcome says it.

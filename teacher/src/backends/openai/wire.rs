@@ -29,6 +29,8 @@ pub(super) struct Request<'a> {
     seed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stop: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<&'a Value>,
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<StreamOptions>,
@@ -42,7 +44,7 @@ struct StreamOptions {
 }
 
 /// Names that this program sets itself.
-pub(super) const OWN_FIELDS: [&str; 11] = [
+pub(super) const OWN_FIELDS: [&str; 12] = [
     "model",
     "messages",
     "prompt",
@@ -52,6 +54,7 @@ pub(super) const OWN_FIELDS: [&str; 11] = [
     "max_completion_tokens",
     "seed",
     "stop",
+    "response_format",
     "stream",
     "stream_options",
 ];
@@ -85,10 +88,16 @@ impl<'a> Request<'a> {
             max_completion_tokens: modern.then_some(max_tokens),
             seed: config.send_seed.then_some(seed),
             stop: (!config.stop.is_empty()).then_some(&config.stop),
+            response_format: None,
             stream: config.stream,
             stream_options: config.stream.then_some(StreamOptions { include_usage: true }),
             extra: &config.extra,
         })
+    }
+
+    /// The same request, with a field that holds the reply to a form.
+    pub(super) fn held_to(self, format: Option<&'a Value>) -> Self {
+        Self { response_format: format, ..self }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod faults;
 mod many;
+mod schema;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,7 +43,8 @@ fn egress(double: &Double) -> EgressConfig {
 fn open_with(config: &OpenAiConfig, egress: &EgressConfig, state: &Path) -> OpenAi {
     let access = Access::prepare(config, egress).unwrap();
     let clock = Arc::new(FixedClock::at(UnixSeconds(7)));
-    OpenAi::open(config, egress, 100, access, state, clock).unwrap()
+    let wanted = WantedReply { max_tokens: 100, schema: None };
+    OpenAi::open(config, egress, wanted, access, state, clock).unwrap()
 }
 
 fn orders(count: u32) -> Vec<Order> {
