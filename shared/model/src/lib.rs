@@ -25,6 +25,7 @@ pub mod ops;
 mod past;
 mod score;
 mod sharing;
+mod stack;
 mod tokenizer;
 
 pub use adapter::{AdapterError, BaseModel};
