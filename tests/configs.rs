@@ -13,6 +13,10 @@ fn every_config_parses_and_none_is_forgotten() {
             match deployment.file_name().to_str() {
                 Some("policies") => check_policy(&file.path()),
                 Some("prompts") => check_prompt(&file.path()),
+                _ if file.path().is_dir() => {
+                    let preset = std::fs::read_dir(file.path()).unwrap().flatten();
+                    preset.for_each(|file| check(&file.path()));
+                }
                 _ => check(&file.path()),
             }
             seen += 1;

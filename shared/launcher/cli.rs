@@ -120,7 +120,11 @@ pub(crate) struct Size {
     /// Seed of everything random; below 2^53, for it is signed.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 53))]
     pub(crate) seed: u64,
-    /// ReST^EM rounds.
+    /// How the contexts of a round are learned: each alone with selection and policy updates, all by one
+    /// adapter, or one after another.
+    #[arg(long, value_parser = ["single_passage", "continued_pretraining", "continual"], default_value = "single_passage")]
+    pub(crate) mode: String,
+    /// ReST^EM rounds; in the other modes so many adapters or sequences.
     #[arg(long, default_value_t = 2)]
     pub(crate) rounds: u32,
     /// Contexts the policy learns from in each round.

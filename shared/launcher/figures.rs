@@ -12,6 +12,13 @@ pub(crate) struct Estimate {
     pub(crate) high: f64,
 }
 
+impl Estimate {
+    /// The interval; a single value has none.
+    pub(crate) fn bounds(&self) -> Option<(f64, f64)> {
+        (self.n > 1).then_some((self.low, self.high))
+    }
+}
+
 /// Accuracy on held-out contexts under one condition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Condition {
@@ -72,6 +79,54 @@ pub(crate) struct Consolidation {
     pub(crate) retention: f64,
 }
 
+/// What became of earlier contexts while further ones were learned: a lower triangle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sequence {
+    /// Stage of the run.
+    pub(crate) stage: String,
+    /// In the order in which they were learned.
+    pub(crate) contexts: Vec<String>,
+    /// Accuracy on each of them without any edit.
+    pub(crate) unedited: Vec<f64>,
+    /// After each step, first to last.
+    pub(crate) steps: Vec<Step>,
+    /// Share of retention items right without any edit.
+    pub(crate) unedited_retention: Option<f64>,
+    /// Contexts on which no edit was accepted: the sequence went on without them.
+    pub(crate) left_out: Vec<String>,
+}
+
+/// A row of the triangle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Step {
+    /// Edits learned so far.
+    pub(crate) edits: usize,
+    /// Accuracy on the contexts learned so far, in their order; empty where it could not be measured.
+    pub(crate) accuracy: Vec<f64>,
+    /// Share of retention items right.
+    pub(crate) retention: Option<f64>,
+}
+
+/// Several sequences as one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Forgetting {
+    /// Accuracy on a context by how many edits came after its own, from 0.
+    pub(crate) by_age: Vec<Estimate>,
+    /// By how many edits were learned, from 1.
+    pub(crate) by_edits: Vec<AfterEdits>,
+}
+
+/// All contexts learned so far, after so many edits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AfterEdits {
+    pub(crate) edits: usize,
+    pub(crate) accuracy: Estimate,
+    /// The same contexts without any edit.
+    pub(crate) unedited: Estimate,
+    /// One minus the other, paired by context.
+    pub(crate) gain: Estimate,
+}
+
 /// Everything a run showed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Figures {
@@ -84,4 +139,10 @@ pub(crate) struct Figures {
     pub(crate) selection_gains: Vec<f64>,
     pub(crate) funnels: Vec<Funnel>,
     pub(crate) consolidation: Option<Consolidation>,
+    /// Forgetting matrices, one for each sequence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sequences: Vec<Sequence>,
+    /// What they come to together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) forgetting: Option<Forgetting>,
 }

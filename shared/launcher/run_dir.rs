@@ -164,7 +164,10 @@ impl RunDir {
     }
 
     pub(crate) fn run_config(&self) -> Result<RunConfig> {
-        Ok(seal_service::config::load(&self.root.join("run.toml"))?)
+        let file = self.root.join("run.toml");
+        let config: RunConfig = seal_service::config::load(&file)?;
+        config.run.check().with_context(|| format!("`{}`", file.display()))?;
+        Ok(config)
     }
 
     /// Contexts by digest and use; no texts.
@@ -282,10 +285,14 @@ mod tests {
     fn every_shipped_run_config_parses() {
         let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
         let mut over_tls = 0;
-        for deployment in std::fs::read_dir(configs).unwrap().flatten() {
-            let file = deployment.path().join("run.toml");
+        let folders = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
+        let deployments: Vec<PathBuf> = folders(configs).map(|entry| entry.path()).collect();
+        let presets = deployments.iter().cloned().flat_map(folders).map(|entry| entry.path());
+        for deployment in presets.chain(deployments.iter().cloned()) {
+            let file = deployment.join("run.toml");
             if file.is_file() {
                 let config: RunConfig = seal_service::config::load(&file).unwrap();
+                config.run.check().unwrap();
                 let Endpoints { teacher, student, auditor, .. } = &config.endpoints;
                 for endpoint in [teacher, student, auditor] {
                     let remote = endpoint.parse::<Endpoint>().unwrap().is_remote();

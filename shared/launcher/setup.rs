@@ -82,10 +82,17 @@ fn fill(run: &RunDir, size: &Size) -> Result<()> {
     write_configs(run, size, &root_digest)
 }
 
-/// Files of `configs` keep their words; the trust root's digest is put in.
+/// Files of `configs` keep their words; the trust root's digest is put in. A preset inside another one
+/// holds only what differs from it.
 fn fill_from(run: &RunDir, configs: &Path, base_model: &Path) -> Result<()> {
     let read = |name: &str| {
-        let path = configs.join(name);
+        let own = configs.join(name);
+        let inherited = configs.parent().map(|parent| parent.join(name));
+        let inherited = inherited.filter(|path| !own.is_file() && path.is_file());
+        if let Some(path) = &inherited {
+            eprintln!("{name}: taken from `{}`", path.display());
+        }
+        let path = inherited.unwrap_or(own);
         fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))
     };
     let (settings, rules) = (read("run.toml")?, read("rules.toml")?);
@@ -246,6 +253,10 @@ fn write_configs(run: &RunDir, size: &Size, root_digest: &str) -> Result<()> {
     settings["run"]["rounds"] = value(i64::from(size.rounds));
     settings["run"]["proposals_per_context"] = value(i64::from(size.proposals));
     settings["run"]["evaluate"] = value(size.held_out > 0);
+    if size.mode != "single_passage" {
+        settings["run"]["mode"] = value(size.mode.as_str());
+        settings["run"]["consolidate"] = value(size.mode == "continual");
+    }
     if size.controls {
         settings["run"]["fixed_plan"] = value(toml_edit::Array::from_iter(FIXED_PLAN));
         settings["run"]["length_control_proposals"] = value(8);

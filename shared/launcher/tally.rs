@@ -1,11 +1,15 @@
 //! From annexes to the figures of the final table. Arithmetic alone; reading is `evidence`.
 
+mod forgetting;
+mod joint;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use seal_auditor::annex::{Annex, CandidateAnnex};
 use seal_auditor::gate::{Outcome, Panel, PanelName};
 use seal_auditor::statistics::bootstrap_mean;
+use seal_conductor::plan::{Mode, sequence_stage};
 use seal_protocol::{AuditPurpose, Decision, Digest, SelfEdit, TrainingExample};
 
 use crate::evidence::{annexes, edit};
@@ -27,8 +31,12 @@ pub(crate) fn figures(run: &RunDir) -> Result<Figures> {
     let names: BTreeMap<Digest, String> =
         run.contexts()?.into_iter().map(|context| (context.digest, context.id)).collect();
     let reader = Reader { run, annexes: &annexes, names: &names };
-    let conditions = reader.conditions(settings.rounds)?;
+    let conditions = match settings.mode {
+        Mode::ContinuedPretraining => joint::conditions(&reader, settings.rounds)?,
+        Mode::SinglePassage | Mode::Continual => reader.conditions(settings.rounds)?,
+    };
     let selection_gains = reader.selection_gains();
+    let sequences = forgetting::sequences(&annexes, &names, settings.rounds);
     Ok(Figures {
         seed: settings.seed,
         selection: annexes.first().map_or_else(
@@ -40,6 +48,8 @@ pub(crate) fn figures(run: &RunDir) -> Result<Figures> {
         conditions,
         funnels: reader.funnels(settings.rounds),
         consolidation: reader.consolidation(),
+        forgetting: forgetting::forgetting(&sequences),
+        sequences,
     })
 }
 
@@ -52,6 +62,14 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn of_stage<'a>(&'a self, stage: &'a str) -> impl Iterator<Item = &'a Annex> {
         self.annexes.iter().filter(move |annex| annex.stage == stage)
+    }
+
+    fn of_stage_named(&self, stage: String) -> impl Iterator<Item = &Annex> {
+        self.annexes.iter().filter(move |annex| annex.stage == stage)
+    }
+
+    fn name(&self, context: &Digest) -> String {
+        self.names.get(context).cloned().unwrap_or_else(|| context.short())
     }
 
     fn conditions(&self, rounds: u32) -> Result<Vec<Condition>> {
@@ -143,13 +161,12 @@ impl Reader<'_> {
     }
 
     fn name_of(&self, annex: &Annex) -> Option<String> {
-        let digest = annex.candidates.first()?.context_digests.first()?;
-        Some(self.names.get(digest).cloned().unwrap_or_else(|| digest.short()))
+        Some(self.name(annex.candidates.first()?.context_digests.first()?))
     }
 
     fn funnels(&self, rounds: u32) -> Vec<Funnel> {
         (1..=rounds)
-            .map(|round| format!("round-{round}"))
+            .flat_map(|round| [format!("round-{round}"), sequence_stage(round)])
             .chain(["intake".to_owned()])
             .filter_map(|stage| self.funnel(&stage))
             .collect()
@@ -163,7 +180,9 @@ impl Reader<'_> {
     }
 
     fn funnel(&self, stage: &str) -> Option<Funnel> {
-        let groups: Vec<&Annex> = self.of_stage(stage).collect();
+        // The steps of a sequence have its stage too; they ask for nothing.
+        let asks = |annex: &&Annex| annex.purpose != AuditPurpose::Evaluation;
+        let groups: Vec<&Annex> = self.of_stage(stage).filter(asks).collect();
         let all =
             || groups.iter().flat_map(|annex| annex.candidates.iter().map(move |c| (annex, c)));
         let rewards = |annex: &Annex| -> Vec<f64> {
@@ -305,6 +324,8 @@ fn differences(conditions: &[Condition], rounds: u32, selection_gains: &[f64]) -
     let pairs = [
         ("eval-context-only", "base", "passage only − base"),
         ("eval-untrained", "eval-context-only", "untrained edits − passage only"),
+        (joint::EDITS, joint::PASSAGES, "one adapter on edits − one on bare passages"),
+        (joint::EDITS, joint::BASE, "one adapter on edits − base"),
         (last.as_str(), "eval-untrained", "after the last round − untrained edits"),
         (last.as_str(), "eval-length-matched", "after the last round − length-matched untrained"),
         (last.as_str(), "eval-fixed-plan", "after the last round − best fixed plan"),
@@ -372,6 +393,7 @@ pub(crate) fn pool(runs: &[Figures]) -> Figures {
         });
     }
     let rounds = conditions.iter().filter(|c| c.stage.starts_with("eval-round-")).count() as u32;
+    let sequences: Vec<_> = runs.iter().flat_map(|run| run.sequences.clone()).collect();
     let selection_gains: Vec<f64> =
         runs.iter().flat_map(|run| run.selection_gains.iter().copied()).collect();
     Figures {
@@ -382,5 +404,7 @@ pub(crate) fn pool(runs: &[Figures]) -> Figures {
         conditions,
         funnels: Vec::new(),
         consolidation: None,
+        forgetting: forgetting::forgetting(&sequences),
+        sequences,
     }
 }

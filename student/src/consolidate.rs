@@ -19,6 +19,16 @@ use crate::seeds::{group_seed, nonce};
 use crate::student::{Report, Student};
 use crate::training::Task;
 
+/// Verdicts with the edits that they let in.
+pub(crate) struct Acceptance<'a> {
+    /// Who uses them: each verdict once.
+    pub(crate) consumer: String,
+    /// Digest of the request that does.
+    pub(crate) request: Digest,
+    pub(crate) verdicts: &'a [Envelope],
+    pub(crate) edits: &'a [Envelope],
+}
+
 impl Student {
     /// Trains one adapter on all accepted edits and signs its audit request.
     ///
@@ -31,7 +41,12 @@ impl Student {
         request: &ConsolidateRequest,
         report: Report<'_>,
     ) -> Result<InnerUpdated, StudentError> {
-        let edits = self.accepted_edits(request)?;
+        let edits = self.accepted_edits(&Acceptance {
+            consumer: format!("consolidation/{}", request.stage),
+            request: digest_of(request)?,
+            verdicts: &request.verdicts,
+            edits: &request.edits,
+        })?;
         let task = self.consolidation_task(request, &edits)?;
         // It is one candidate, so its progress is told in optimizer steps.
         let trained = self.train(std::slice::from_ref(&task), task.recipe.steps as u64, report)?;
@@ -47,31 +62,37 @@ impl Student {
         Ok(InnerUpdated { requests: vec![envelope], refused: Vec::new() })
     }
 
-    /// The edits that the request's verdicts accept, in the order of their digests. The verdicts are
-    /// marked used only when everything else holds.
-    fn accepted_edits(
+    /// The edits that the verdicts accept, in the order of their digests. The verdicts are marked used
+    /// only when everything else holds.
+    ///
+    /// # Errors
+    /// No verdict, one that does not verify, was not shown to stand in a ledger, is for another base or
+    /// was used by another request of the consumer; a verdict without its edit.
+    pub(crate) fn accepted_edits(
         &self,
-        request: &ConsolidateRequest,
+        acceptance: &Acceptance<'_>,
     ) -> Result<Vec<CheckedEdit>, StudentError> {
-        if request.verdicts.is_empty() {
+        if acceptance.verdicts.is_empty() {
             return Err(StudentError::Empty("verdict"));
         }
-        let verdicts = self.checked_verdicts(&request.verdicts)?;
-        let edits = self.edits_of(&verdicts, request)?;
-        self.witness.demand_shown(&request.verdicts)?;
-        self.use_verdicts(&verdicts, request)?;
+        let verdicts = self.checked_verdicts(acceptance.verdicts)?;
+        let edits = self.edits_of(&verdicts, acceptance.edits)?;
+        self.witness.demand_shown(acceptance.verdicts)?;
+        let mut seen = self.state.seen(&acceptance.consumer)?;
+        seen.check_and_insert(acceptance.request, &verdicts.iter().collect::<Vec<_>>())?;
+        self.state.keep_seen(&acceptance.consumer, &seen)?;
         Ok(edits)
     }
 
     fn edits_of(
         &self,
         verdicts: &[Verified<Verdict>],
-        request: &ConsolidateRequest,
+        envelopes: &[Envelope],
     ) -> Result<Vec<CheckedEdit>, StudentError> {
         let accepted =
             verdicts.iter().flat_map(|verdict| &verdict.statement.predicate.edit_digests);
         let accepted: BTreeSet<Digest> = accepted.copied().collect();
-        let mut edits = distinct(self.verified_edits(&request.edits)?);
+        let mut edits = distinct(self.verified_edits(envelopes)?);
         // The sender may hand in all proposals of a stage; only accepted ones are trained on.
         edits.retain(|edit| accepted.contains(&edit.digest));
         edits.sort_by_key(|edit| edit.digest);
@@ -80,17 +101,6 @@ impl Student {
             Some(missing) => Err(StudentError::MissingEdit(*missing)),
             None => Ok(edits),
         }
-    }
-
-    fn use_verdicts(
-        &self,
-        verdicts: &[Verified<Verdict>],
-        request: &ConsolidateRequest,
-    ) -> Result<(), StudentError> {
-        let consumer = format!("consolidation/{}", request.stage);
-        let mut seen = self.state.seen(&consumer)?;
-        seen.check_and_insert(digest_of(request)?, &verdicts.iter().collect::<Vec<_>>())?;
-        Ok(self.state.keep_seen(&consumer, &seen)?)
     }
 
     fn checked_verdicts(

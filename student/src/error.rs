@@ -37,6 +37,23 @@ pub enum StudentError {
         /// Why.
         reason: String,
     },
+    /// Edits that nobody judged, for anything but a measurement.
+    #[error(
+        "one adapter on edits that nobody judged is measured and nothing else: ask with purpose \
+         `evaluation`, or consolidate what was accepted"
+    )]
+    OnlyMeasured,
+    /// A step of a sequence that is not about one edit.
+    #[error("a sequence learns one accepted edit at a time, and these verdicts accept {0}")]
+    NotOneEdit(usize),
+    /// A step that would learn the same again.
+    #[error("edit {} was learned by an earlier step of this sequence", .0.short())]
+    AlreadyLearned(Digest),
+    /// A parent that is no step of a sequence on this base.
+    #[error(
+        "`parent` is no step of a sequence on this base: send the audit request of the step before"
+    )]
+    NoStep,
     /// The adapter of a verdict was never made here, or was deleted.
     #[error("adapter file {} is not in this student's store: train it again", .0.short())]
     AdapterMissing(Digest),
@@ -136,6 +153,10 @@ impl StudentError {
             Self::Empty(_) => "nothing_to_do",
             Self::MissingEdit(_) => "edit_missing",
             Self::RefusedEdit { .. } => "edit_refused",
+            Self::OnlyMeasured => "only_measured",
+            Self::NotOneEdit(_) => "not_one_edit",
+            Self::AlreadyLearned(_) => "edit_already_learned",
+            Self::NoStep => "parent_unusable",
             Self::AdapterMissing(_) => "adapter_missing",
             Self::Body(_) => "body_malformed",
             Self::UnknownWork(_) => "unknown_work",

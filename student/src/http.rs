@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use seal_protocol::{
-    AskRequest, ConsolidateRequest, InnerUpdateRequest, PromoteRequest, RollBackRequest, Served,
-    path,
+    AskRequest, ConsolidateRequest, ExtendRequest, InnerUpdateRequest, PromoteRequest,
+    RollBackRequest, Served, path,
 };
 use seal_service::daemon::Context;
 use seal_service::http::{ApiError, call_route, get_file_route, job_route};
@@ -28,6 +28,7 @@ pub(crate) fn router(context: &Context, state: Arc<State>, adapters: Arc<Content
             jobs,
             job_bytes,
         ))
+        .merge(job_route::<ExtendRequest>(path::EXTENSIONS, kind::EXTEND, jobs, job_bytes))
         .merge(job_route::<ConsolidateRequest>(
             path::CONSOLIDATIONS,
             kind::CONSOLIDATE,

@@ -35,6 +35,9 @@ impl Student {
         if request.edits.is_empty() {
             return Err(StudentError::Empty("edit"));
         }
+        if request.together {
+            return self.joint_update(request, report);
+        }
         let mut refused = Vec::new();
         let groups = by_context(self.verified_edits(&request.edits)?);
         let planned = groups

@@ -29,6 +29,15 @@ pub(crate) struct Task {
     pub(crate) recipe_digest: Digest,
     pub(crate) seed: u64,
     pub(crate) sequences: Vec<TrainSequence>,
+    /// What was learned before and stays; absent: nothing but the base.
+    pub(crate) parent: Option<Parent>,
+}
+
+/// An adapter that another one is stacked on.
+pub(crate) struct Parent {
+    /// Names its tensors.
+    pub(crate) digest: Digest,
+    pub(crate) adapter: Adapter,
 }
 
 impl Task {
@@ -40,7 +49,13 @@ impl Task {
         planned: Planned,
     ) -> Self {
         let Planned { recipe, recipe_digest, sequences } = planned;
-        Self { contexts, edits, recipe, recipe_digest, seed, sequences }
+        Self { contexts, edits, recipe, recipe_digest, seed, sequences, parent: None }
+    }
+
+    /// The same on top of what was learned before.
+    #[must_use]
+    pub(crate) fn on(self, parent: Option<Parent>) -> Self {
+        Self { parent, ..self }
     }
 }
 
@@ -118,11 +133,20 @@ impl Student {
                 unusable: &|error: &SaveError| tracing::warn!("{error}"),
             }),
         };
-        let trained = inner_updates_with(&self.base, &jobs, &recipe, &options, report)?;
+        let parent = tasks[batch[0]].parent.as_ref();
+        let base = match parent {
+            None => self.base.clone(),
+            Some(parent) => self.base.merged(&parent.adapter)?,
+        };
+        let trained = inner_updates_with(&base, &jobs, &recipe, &options, report)?;
+        let whole = |adapter: Adapter| match parent {
+            None => Ok(adapter),
+            Some(parent) => parent.adapter.stacked(self.base.config(), &adapter),
+        };
         let stored: Vec<Files> = trained
             .into_iter()
             .map(|outcome| match outcome {
-                Ok(trained) => self.store(&trained.adapter).map(Ok),
+                Ok(trained) => self.store(&whole(trained.adapter)?).map(Ok),
                 Err(diverged) => Ok(Err(diverged)),
             })
             .collect::<Result<_, _>>()?;
@@ -177,7 +201,7 @@ impl Student {
             edit_digests: task.edits.clone(),
             base_model_digest: self.base_digest,
             tokenizer_digest: self.tokenizer_digest,
-            parent_adapter_digest: None,
+            parent_adapter_digest: task.parent.as_ref().map(|parent| parent.digest),
             recipe_digest: task.recipe_digest,
             seed: task.seed,
             instruction_set: self.base.arithmetic(),
@@ -186,13 +210,18 @@ impl Student {
     }
 }
 
-/// Numbers of the tasks still to be done, in batches of one recipe each.
+/// Numbers of the tasks still to be done, in batches of one recipe each. What stands on an adapter of
+/// its own is trained alone.
 fn batches<T>(tasks: &[Task], done: &[Option<T>], size: usize) -> Vec<Vec<usize>> {
     let mut batches: Vec<Vec<usize>> = Vec::new();
     for index in (0..tasks.len()).filter(|index| done[*index].is_none()) {
         let recipe = tasks[index].recipe_digest;
-        let fits =
-            |batch: &&mut Vec<usize>| batch.len() < size && tasks[batch[0]].recipe_digest == recipe;
+        let alone = tasks[index].parent.is_some();
+        let fits = |batch: &&mut Vec<usize>| {
+            let first = &tasks[batch[0]];
+            let together = !alone && first.parent.is_none() && first.recipe_digest == recipe;
+            batch.len() < size && together
+        };
         match batches.iter_mut().find(fits) {
             Some(batch) => batch.push(index),
             None => batches.push(vec![index]),

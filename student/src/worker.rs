@@ -12,6 +12,7 @@ use crate::student::Student;
 /// Kinds of work.
 pub(crate) mod kind {
     pub(crate) const INNER_UPDATE: &str = "inner-update";
+    pub(crate) const EXTEND: &str = "extend";
     pub(crate) const CONSOLIDATE: &str = "consolidate";
     pub(crate) const PROMOTE: &str = "promote";
     pub(crate) const ROLL_BACK: &str = "roll-back";
@@ -23,6 +24,7 @@ impl Worker for Student {
         let mut report = |done: u64, total: u64| progress.set(done, total);
         let outcome = match kind {
             kind::INNER_UPDATE => with(body, |request| self.inner_update(&request, &mut report)),
+            kind::EXTEND => with(body, |request| self.extend(&request, &mut report)),
             kind::CONSOLIDATE => with(body, |request| self.consolidate(&request, &mut report)),
             kind::PROMOTE => with(body, |request| self.promote(&request)),
             kind::ROLL_BACK => with(body, |request| self.roll_back(&request)),

@@ -67,6 +67,7 @@ fn an_edit_that_cannot_be_trained_on_is_named_and_stops_no_other() {
         purpose: AuditPurpose::Edit,
         edits: [&unknown, &long, &backwards, &good].map(signed_edit).to_vec(),
         seed: 7,
+        together: false,
     };
     let updated = bench.student.inner_update(&request, &mut |_, _| {}).unwrap();
     assert_eq!(updated.requests.len(), 1);
@@ -91,6 +92,7 @@ fn an_edit_whose_training_diverges_is_named_and_stops_no_other() {
         purpose: AuditPurpose::Edit,
         edits: edits.iter().map(signed_edit).collect(),
         seed: 7,
+        together: false,
     };
     let updated = bench.student.inner_update(&request, &mut |_, _| {}).unwrap();
     let named: Vec<_> = updated.refused.iter().map(|refused| refused.edit_digest).collect();
@@ -142,6 +144,7 @@ fn an_edit_that_no_teacher_signed_is_not_trained_on() {
         purpose: AuditPurpose::Edit,
         edits: vec![signed_edit(&edit("c", 1, &LINES)), forged],
         seed: 7,
+        together: false,
     };
     let refusal = bench.student.inner_update(&request, &mut |_, _| {}).unwrap_err();
     assert_eq!(refusal.code(), "signer_wrong_role");
@@ -159,6 +162,7 @@ fn progress_ends_at_the_number_of_candidates() {
         purpose: AuditPurpose::Edit,
         edits,
         seed: 7,
+        together: false,
     };
     let mut seen = Vec::new();
     let bench = Bench::new();

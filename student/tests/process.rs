@@ -91,6 +91,7 @@ fn the_student_runs_confined_trains_answers_and_stops() {
         purpose: AuditPurpose::Edit,
         edits: vec![signed_edit(&edit("a", 0, &["ada cruz founded zel tor ."]))],
         seed: 7,
+        together: false,
     };
     let accepted: JobAccepted = running.post(path::INNER_UPDATES, &request);
     let result = loop {

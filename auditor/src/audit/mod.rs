@@ -175,6 +175,7 @@ impl<M: Measurer> Auditor<M> {
             tokenizer: measurer.tokenizer_digest(),
             has_tau: &|context| vault.tau(context).is_some(),
             is_accepted: &|edit| ledger.is_accepted(edit),
+            measured: &|adapter| ledger.measured(adapter),
             over_source_quota: settings.max_edits_per_source.is_some_and(over),
             budget_spent: u64::from(self.earlier_attempts(intake)) >= budget,
         };

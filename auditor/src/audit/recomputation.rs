@@ -50,12 +50,16 @@ impl<M: Measurer> Auditor<M> {
         let request = &intake.request;
         // Who handed in a foreign adapter once is not left to the draw any more.
         let everything = self.parts.ledger.holds_a_forgery();
-        let draw = &self.parts.draw;
+        let (draw, ledger) = (&self.parts.draw, &self.parts.ledger);
         let claims: Vec<Claim<'_, M::Adapter>> = loaded
             .iter()
             .map(|(number, adapter)| {
                 let candidate = &request.candidates[*number];
-                let edits = candidate.edit_digests.iter();
+                // Of a step of a sequence, what its parent had learned was trained again when that came.
+                let parent = candidate.parent_adapter_digest;
+                let before = parent.and_then(|parent| ledger.measured(&parent));
+                let learned = before.map_or(&[][..], |before| &before.edit_digests);
+                let edits = candidate.edit_digests.iter().filter(|edit| !learned.contains(edit));
                 let drawn = draw.falls_on(request.purpose, &intake.digest, *number);
                 Claim {
                     purpose: request.purpose,

@@ -1,6 +1,9 @@
 use std::sync::atomic::Ordering;
 
-use seal_protocol::{AuditPurpose, Decision, UnixSeconds, Verdict, VerdictKind};
+use seal_protocol::{
+    AuditPurpose, AuditSubmission, Candidate, Decision, Digest, Envelope, UnixSeconds, Verdict,
+    VerdictKind,
+};
 use seal_trust::{Expectation, Limits, check_verdict};
 
 use crate::gate::DivergenceGate;
@@ -459,4 +462,64 @@ fn without_the_last_versions_files_nothing_follows_it() {
     std::fs::remove_file(world.uploads().path(&tensors)).unwrap();
     let (second, _) = promotion(0);
     assert_eq!(code(world.auditor().audit(second)), "accepted_adapter_gone");
+}
+
+/// A step of a sequence that claims the first `contexts` of the world and continues `parent`.
+fn step(
+    world: &World,
+    contexts: &[usize],
+    edits: &[&Envelope],
+    parent: Option<Digest>,
+    nats: f64,
+) -> (AuditSubmission, Candidate) {
+    let skill = Skill { nats, ..Skill::default() };
+    let mut candidate = world.candidate(contexts, edits, skill);
+    candidate.parent_adapter_digest = parent;
+    let request = world.request(AuditPurpose::Evaluation, vec![candidate.clone()]);
+    let edits = edits.iter().map(|edit| (*edit).clone()).collect();
+    (world.submission(request, edits), candidate)
+}
+
+#[test]
+fn a_step_of_a_sequence_continues_what_this_auditor_measured_by_one_accepted_edit() {
+    let world = World::new();
+    let mut auditor = world.auditor();
+    let edits = [0, 1, 2].map(|at| world.edit(at, &format!("a line on context {at}")));
+    for (at, edit) in edits[..2].iter().enumerate() {
+        let candidate = world.candidate(&[at], &[edit], Skill::default());
+        let request = world.request(AuditPurpose::Edit, vec![candidate]);
+        let audited = auditor.audit(world.submission(request, vec![edit.clone()])).unwrap();
+        assert!(audited.verdict.is_some(), "context {at}");
+    }
+    let [one, two, three] = &edits;
+    let (first, before) = step(&world, &[0], &[one], None, 5.0);
+    auditor.audit(first).unwrap();
+    let parent = before.adapter_digest();
+    let (second, _) = step(&world, &[0, 1], &[one, two], parent, 6.0);
+    let audited = auditor.audit(second).unwrap();
+    assert_eq!(audited.verdict, None, "a step is measured and never signed");
+    let decisions = |world: &World| attempts(world)[2..].to_vec();
+    assert_eq!(decisions(&world), [(Measured, vec![]), (Measured, vec![])]);
+
+    // A parent that was never measured here, one that served, an edit that nobody accepted, and steps
+    // that forget an edit or a context of before or add two.
+    let stranger = Some(seal_trust::sha256(b"stranger"));
+    let attacks = [
+        step(&world, &[0, 1], &[one, two], stranger, 6.1).0,
+        step(&world, &[0, 2], &[one, three], parent, 6.2).0,
+        step(&world, &[0, 1], &[two], parent, 6.3).0,
+        step(&world, &[1], &[two], parent, 6.4).0,
+        step(&world, &[0], &[one], parent, 6.5).0,
+    ];
+    for attack in attacks {
+        assert_eq!(auditor.audit(attack).unwrap().verdict, None);
+        let (decision, against) = attempts(&world).pop().unwrap();
+        assert_eq!(decision, Reject);
+        assert!(against.contains(&"provenance.parent".to_owned()), "{against:?}");
+    }
+    // After a restart the ledger still knows what was measured.
+    drop(auditor);
+    let (again, _) = step(&world, &[0, 1], &[one, two], parent, 6.6);
+    world.auditor().audit(again).unwrap();
+    assert_eq!(attempts(&world).pop().unwrap().0, Measured);
 }

@@ -20,7 +20,18 @@ pub(super) struct Known {
     /// The same by context.
     accepted_on: HashMap<Digest, BTreeSet<Digest>>,
     accepted_adapters: HashSet<Digest>,
+    /// Adapters that were measured and asked for nothing.
+    measured: HashMap<Digest, MeasuredAdapter>,
     forged: bool,
+}
+
+/// What an adapter was when it was measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeasuredAdapter {
+    /// Contexts it claimed, sorted.
+    pub context_digests: Vec<Digest>,
+    /// Edits it had learned, sorted.
+    pub edit_digests: Vec<Digest>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +57,12 @@ impl Known {
                 groups.insert(attempt.request_digest);
             }
         }
+        if let (Decision::Measured, Some(adapter)) = (attempt.decision, attempt.adapter_digest) {
+            let (contexts, edits) = (&attempt.context_digests, &attempt.edit_digests);
+            let measured =
+                MeasuredAdapter { context_digests: contexts.clone(), edit_digests: edits.clone() };
+            self.measured.insert(adapter, measured);
+        }
         self.forged |= attempt.reasons.iter().any(|reason| reason == DIFFERS);
         if attempt.decision == Decision::Accept {
             self.accepted_adapters.extend(attempt.adapter_digest);
@@ -68,6 +85,10 @@ impl Known {
     /// Whether some adapter was not made from what it claimed.
     pub(super) fn holds_a_forgery(&self) -> bool {
         self.forged
+    }
+
+    pub(super) fn measured(&self, adapter: &Digest) -> Option<&MeasuredAdapter> {
+        self.measured.get(adapter)
     }
 
     pub(super) fn keeps(&self, adapter: &Digest) -> bool {

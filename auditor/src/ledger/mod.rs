@@ -20,6 +20,7 @@ mod writing;
 
 pub use error::LedgerError;
 pub use group::{Artefact, ArtefactKind, Head, InForce, NewGroup};
+pub use known::MeasuredAdapter;
 pub use shown::LedgerDesk;
 pub(crate) use shown::show;
 pub use store::{Ledger, LedgerKey};

@@ -7,7 +7,7 @@ use seal_protocol::{AuditPurpose, Audited, Digest, Subject, UnixSeconds, Verdict
 use seal_service::store::open_sqlite;
 use seal_trust::{SigningKey, TrustedRoot, envelope_to_bytes, merkle};
 
-use super::known::Known;
+use super::known::{Known, MeasuredAdapter};
 use super::{
     ArtefactKind, Head, InForce, LEDGER_FILE, LedgerError, NewGroup, opening, schema, shown, view,
     writing,
@@ -103,6 +103,11 @@ impl Ledger {
     /// Whether some adapter was not made from what it claimed, at any time.
     pub fn holds_a_forgery(&self) -> bool {
         self.known.holds_a_forgery()
+    }
+
+    /// What an adapter was that was measured and asked for nothing.
+    pub fn measured(&self, adapter: &Digest) -> Option<&MeasuredAdapter> {
+        self.known.measured(adapter)
     }
 
     /// Whether a verdict let this edit feed the policy.

@@ -10,7 +10,7 @@ pub struct Claim<'a, A> {
     pub purpose: AuditPurpose,
     /// The student's words: recipe, seed, arithmetic, digests.
     pub candidate: &'a Candidate,
-    /// The verified edits, by digest.
+    /// The verified edits, by digest; of a step of a sequence, the one that it adds.
     pub edits: Vec<(Digest, &'a SelfEdit)>,
     /// The adapter as loaded.
     pub adapter: &'a A,

@@ -23,7 +23,7 @@ pub(crate) use tables::Tables;
 const RECIPE: &str = "recomputation.recipe";
 /// By the auditor's tables nobody would train on this edit.
 const EDIT: &str = "recomputation.edit";
-/// It continues an adapter that the auditor does not have.
+/// It continues another adapter than the one it names, or continues one and wants to be used.
 const PARENT: &str = "recomputation.parent";
 /// Another arithmetic made it, and the config states no tolerance.
 const ARITHMETIC: &str = "recomputation.other-arithmetic";
@@ -49,6 +49,14 @@ struct Job {
     claim: usize,
     planned: Planned,
     method: Method,
+    /// Of a step of a sequence: the adapter that it continues, and what it adds, as handed in.
+    step: Option<Step>,
+}
+
+/// A stack, taken apart.
+struct Step {
+    head: Adapter,
+    tail: Adapter,
 }
 
 impl Trainer {
@@ -126,10 +134,13 @@ impl Trainer {
         let mut findings = Vec::new();
         for (number, claim) in claims.iter().enumerate() {
             let finding = match self.planned(base, claim)? {
-                Ok((planned, method)) => {
-                    jobs.push(Job { claim: number, planned, method });
-                    None
-                }
+                Ok((planned, method)) => match self.step(base, claim, &planned)? {
+                    Ok(step) => {
+                        jobs.push(Job { claim: number, planned, method, step });
+                        None
+                    }
+                    Err(finding) => Some(finding),
+                },
                 Err(finding) => Some(finding),
             };
             findings.push(finding);
@@ -161,7 +172,12 @@ impl Trainer {
             saves: None,
         };
         let recipe = first.planned.recipe.engine();
-        match inner_updates_with(base.decoder, &inner, &recipe, &options, &mut |_, _| {}) {
+        // What the earlier steps of a sequence learned lies in the weights while the next one learns.
+        let over = match &first.step {
+            None => base.decoder.clone(),
+            Some(step) => base.decoder.merged(&step.head).map_err(failed)?,
+        };
+        match inner_updates_with(&over, &inner, &recipe, &options, &mut |_, _| {}) {
             Ok(outcomes) => {
                 let each = batch.iter().zip(outcomes);
                 each.map(|(job, outcome)| {
@@ -191,24 +207,43 @@ fn compared(
     job: &Job,
     outcome: Outcome,
 ) -> Result<Recomputed, MeasureError> {
-    let failed = |error: seal_model::ModelError| MeasureError(error.to_string());
     let Ok(trained) = outcome else { return Ok(Recomputed::refused(DIVERGED, None)) };
-    let (ours, theirs) = (trained.adapter, claim.adapter);
-    if !same_settings(ours.spec(), theirs.spec()) {
+    let whole = match &job.step {
+        None => trained.adapter,
+        Some(step) => step.head.stacked(base.decoder.config(), &trained.adapter).map_err(failed)?,
+    };
+    if !same_settings(whole.spec(), claim.adapter.spec()) {
         return Ok(Recomputed::refused(SETTINGS, None));
     }
-    // Only the tensors are compared, and they name the base by its digest alone.
-    let named = BaseModel { name: "", revision: None, digest: base.digest.as_bytes() };
-    let (_, tensors) = ours.to_peft_bytes(named).map_err(failed)?;
-    if job.method == Method::Digest && Some(sha256(&tensors)) == claim.candidate.adapter_digest() {
+    let digest = tensors_digest(base, &whole)?;
+    if job.method == Method::Digest && Some(digest) == claim.candidate.adapter_digest() {
         return Ok(Recomputed::equal());
     }
+    // Of a stack, only what the step adds was trained here.
+    let (ours, theirs) = match &job.step {
+        None => (whole, claim.adapter),
+        Some(step) => {
+            let config = base.decoder.config();
+            (whole.split_at(config, step.head.spec().r).map_err(failed)?.1, &step.tail)
+        }
+    };
     let start = Adapter::init(base.decoder.config(), ours.spec(), claim.candidate.seed);
     let far = distance(&start.map_err(failed)?, &ours, theirs).map_err(failed)?;
     Ok(match (job.method, far) {
         (Method::Tolerance(tolerance), Some(far)) if far <= tolerance => Recomputed::within(far),
         _ => Recomputed::refused(DIFFERS, far),
     })
+}
+
+fn failed(error: seal_model::ModelError) -> MeasureError {
+    MeasureError(error.to_string())
+}
+
+/// Only the tensors are compared, and they name the base by its digest alone.
+fn tensors_digest(base: &MeasuredBase<'_>, adapter: &Adapter) -> Result<Digest, MeasureError> {
+    let named = BaseModel { name: "", revision: None, digest: base.digest.as_bytes() };
+    let (_, tensors) = adapter.to_peft_bytes(named).map_err(failed)?;
+    Ok(sha256(&tensors))
 }
 
 /// The fault of a claim, not of the machine.
@@ -223,12 +258,15 @@ fn is_the_claims(error: &TrainError) -> bool {
     }
 }
 
-/// Jobs of one recipe together, at most `size` of them.
+/// Jobs of one recipe over one base together, at most `size` of them.
 fn batches(jobs: Vec<Job>, size: usize) -> Vec<Vec<Job>> {
     let mut batches: Vec<Vec<Job>> = Vec::new();
     for job in jobs {
         let fits = |batch: &&mut Vec<Job>| {
-            batch.len() < size && batch[0].planned.recipe_digest == job.planned.recipe_digest
+            let first = &batch[0];
+            let over_one_base = first.step.is_none() && job.step.is_none();
+            let alike = first.planned.recipe_digest == job.planned.recipe_digest;
+            batch.len() < size && over_one_base && alike
         };
         match batches.iter_mut().find(fits) {
             Some(batch) => batch.push(job),

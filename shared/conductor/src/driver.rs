@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use seal_protocol::{
-    AuditSubmission, Audited, ConsolidateRequest, Digest, Envelope, InnerUpdateRequest,
-    InnerUpdated, PolicyUpdateRequest, PolicyUpdated, PromoteRequest, Proposals, ProposeRequest,
-    Served, path,
+    AuditSubmission, Audited, ConsolidateRequest, Digest, Envelope, ExtendRequest,
+    InnerUpdateRequest, InnerUpdated, PolicyUpdateRequest, PolicyUpdated, PromoteRequest,
+    Proposals, ProposeRequest, Served, path,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -193,7 +193,7 @@ async fn perform(shared: &Shared, task: &Task) -> Result<(), RunError> {
                 shared.job(task, &shared.peers.teacher, path::PROPOSALS, &request).await?;
             shared.record(task, &proposals)
         }
-        Work::InnerUpdate { contexts, edits_of, purpose, length_matched_to } => {
+        Work::InnerUpdate { contexts, edits_of, purpose, length_matched_to, together } => {
             let proposals = shared.result::<Proposals>(edits_of)?;
             let pool = messages::edits(&proposals.edits)?;
             let reference = match length_matched_to {
@@ -217,9 +217,28 @@ async fn perform(shared: &Shared, task: &Task) -> Result<(), RunError> {
                 purpose: *purpose,
                 edits,
                 seed: shared.settings.seed,
+                together: *together,
             };
             let trained: InnerUpdated =
                 shared.job(task, &shared.peers.student, path::INNER_UPDATES, &request).await?;
+            shared.record(task, &trained)
+        }
+        Work::Extend { context, verdicts_of, edits_of, after } => {
+            let verdicts = messages::on_context(shared.verdicts(verdicts_of)?, context)?;
+            if verdicts.is_empty() {
+                // Nothing was accepted on this context: the sequence goes on without it.
+                return shared.record(task, &nothing_trained());
+            }
+            shared.show_ledger(task, Lane::Student, &verdicts).await?;
+            let request = ExtendRequest {
+                stage: task.stage.clone(),
+                verdicts,
+                edits: shared.edits(std::slice::from_ref(edits_of))?,
+                parent: shared.last_step(after)?,
+                seed: shared.settings.seed,
+            };
+            let trained: InnerUpdated =
+                shared.job(task, &shared.peers.student, path::EXTENSIONS, &request).await?;
             shared.record(task, &trained)
         }
         Work::Audit { candidates_of, edits_of } => {
@@ -247,8 +266,7 @@ async fn perform(shared: &Shared, task: &Task) -> Result<(), RunError> {
         Work::Consolidate { verdicts_of, edits_of } => {
             let verdicts = shared.verdicts(verdicts_of)?;
             if verdicts.is_empty() {
-                let nothing = InnerUpdated { requests: Vec::new(), refused: Vec::new() };
-                return shared.record(task, &nothing);
+                return shared.record(task, &nothing_trained());
             }
             shared.show_ledger(task, Lane::Student, &verdicts).await?;
             let request = ConsolidateRequest {
@@ -278,6 +296,10 @@ async fn perform(shared: &Shared, task: &Task) -> Result<(), RunError> {
             }
         }
     }
+}
+
+fn nothing_trained() -> InnerUpdated {
+    InnerUpdated { requests: Vec::new(), refused: Vec::new() }
 }
 
 /// Uploads the groups' adapters, submits the groups in order and collects the replies: the first
@@ -361,6 +383,16 @@ impl Shared {
     fn edits(&self, ids: &[TaskId]) -> Result<Vec<Envelope>, RunError> {
         let proposals: Result<Vec<Proposals>, _> = ids.iter().map(|id| self.result(id)).collect();
         Ok(proposals?.into_iter().flat_map(|proposals| proposals.edits).collect())
+    }
+
+    /// The audit request of the last step that left an adapter.
+    fn last_step(&self, steps: &[TaskId]) -> Result<Option<Envelope>, RunError> {
+        for step in steps.iter().rev() {
+            if let Some(request) = self.result::<InnerUpdated>(step)?.requests.pop() {
+                return Ok(Some(request));
+            }
+        }
+        Ok(None)
     }
 
     fn verdicts(&self, ids: &[TaskId]) -> Result<Vec<Envelope>, RunError> {

@@ -67,15 +67,31 @@ pub fn in_quorum(
     Ok(enough.flat_map(|(_, group)| group).collect())
 }
 
+/// Those verdicts that are about one context alone, and this one.
+pub fn on_context(
+    verdicts: Vec<Envelope>,
+    context: &Digest,
+) -> Result<Vec<Envelope>, UnreadableMessage> {
+    let mut kept = Vec::new();
+    for envelope in verdicts {
+        if verdict(&envelope)?.context_digests == [*context] {
+            kept.push(envelope);
+        }
+    }
+    Ok(kept)
+}
+
 /// What a verdict is about: the request and the edits.
 type Accepted = (Digest, Vec<Digest>);
 
-fn accepted(verdict: &Envelope) -> Result<Accepted, UnreadableMessage> {
-    let statement: Option<Statement<Verdict>> = peek(verdict);
-    let predicate = statement.map(|statement| statement.predicate);
-    predicate
-        .map(|predicate| (predicate.request_digest, predicate.edit_digests))
-        .ok_or(UnreadableMessage { what: "verdict", from: "auditor" })
+fn accepted(envelope: &Envelope) -> Result<Accepted, UnreadableMessage> {
+    verdict(envelope).map(|verdict| (verdict.request_digest, verdict.edit_digests))
+}
+
+fn verdict(envelope: &Envelope) -> Result<Verdict, UnreadableMessage> {
+    let statement: Option<Statement<Verdict>> = peek(envelope);
+    let read = statement.map(|statement| statement.predicate);
+    read.ok_or(UnreadableMessage { what: "verdict", from: "auditor" })
 }
 
 /// For each context of `reference`, the edit of `pool` whose length comes closest; first on ties.

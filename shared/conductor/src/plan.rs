@@ -4,10 +4,14 @@
 //! So the order of the auditor's ledger follows from the plan alone and not from who was faster.
 //! **Absent:** I/O, time, results.
 
+mod modes;
+
 use std::fmt;
 
 use seal_protocol::{AuditPurpose, Digest, Micro, ProposalMethod};
 use serde::{Deserialize, Serialize};
+
+pub use modes::{joint_stages, sequence_stage};
 
 /// `run.toml`: the settings of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,7 +21,11 @@ pub struct RunSettings {
     pub version: u32,
     /// Seed of everything random in the run.
     pub seed: u64,
-    /// ReST^EM rounds.
+    /// What the passages of a round are learned for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mode: Mode,
+    /// ReST^EM rounds; in the other modes so many adapters, or sequences, each over the passages of its
+    /// own round.
     pub rounds: u32,
     /// K, self-edits per context in a round.
     pub proposals_per_context: u32,
@@ -35,6 +43,54 @@ pub struct RunSettings {
     pub length_control_proposals: u32,
     /// Train one adapter on everything accepted, audit it as a whole and serve it if it passes.
     pub consolidate: bool,
+}
+
+/// How the passages of a round are learned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Each by adapters of its own, which compete; the policy learns from the accepted edits.
+    #[default]
+    SinglePassage,
+    /// All by one adapter on everything that was written about them, unselected: measured and no more.
+    ContinuedPretraining,
+    /// One after another, each accepted edit on top of those before; after each step all earlier
+    /// passages are measured again.
+    Continual,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Settings that contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("[run] `{key}`: {problem}")]
+pub struct SettingsError {
+    key: &'static str,
+    problem: &'static str,
+}
+
+impl RunSettings {
+    /// Refuses what no plan follows from.
+    ///
+    /// # Errors
+    /// The setting that contradicts the mode, with its mend.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let wrong = |key, problem| Err(SettingsError { key, problem });
+        let controls = !self.fixed_plan.is_empty() || self.length_control_proposals > 0;
+        match self.mode {
+            Mode::SinglePassage => Ok(()),
+            _ if controls => {
+                wrong("mode", "control arms belong to `single_passage`; leave them out")
+            }
+            Mode::ContinuedPretraining if self.consolidate => wrong(
+                "consolidate",
+                "continued pre-training judges no edit, so there is nothing to consolidate; set it to false",
+            ),
+            Mode::ContinuedPretraining | Mode::Continual => Ok(()),
+        }
+    }
 }
 
 /// A context as the conductor knows it: no text, only its digest and its use.
@@ -121,6 +177,19 @@ pub enum Work {
         purpose: AuditPurpose,
         /// Train per context only the edit whose length comes closest to the one of this proposal.
         length_matched_to: Option<TaskId>,
+        /// One adapter on all of them.
+        together: bool,
+    },
+    /// Learn the accepted edit on one context on top of a sequence.
+    Extend {
+        /// The context.
+        context: Digest,
+        /// The audits, of which one may have accepted an edit on it.
+        verdicts_of: Vec<TaskId>,
+        /// Where the edits are.
+        edits_of: TaskId,
+        /// The steps before, first to last; one without an accepted edit left no adapter.
+        after: Vec<TaskId>,
     },
     /// Have trained groups judged.
     Audit {
@@ -153,44 +222,10 @@ pub enum Work {
 /// All tasks of a run in plan order; within a lane this is the order of execution.
 pub fn plan(settings: &RunSettings, contexts: &[ContextRef]) -> Vec<Task> {
     let mut plan = Plan { settings, tasks: Vec::new() };
-    let held_out = used_as(contexts, ContextUse::Evaluation);
-    let sampled = |forced_prefix: &[String]| ProposalMethod::Policy {
-        temperature_micro: Micro::from_f64(settings.temperature),
-        forced_prefix: forced_prefix.to_vec(),
-    };
-    let mut policy: Option<TaskId> = None;
-    let mut last_measured: Option<TaskId> = None;
-    let mut learned: Vec<StageTasks> = Vec::new();
-    let evaluate = settings.evaluate && !held_out.is_empty();
-
-    for round in 1..=settings.rounds {
-        let members = used_as(contexts, ContextUse::Round(round));
-        let stage = format!("round-{round}");
-        let tasks = plan.sample(&stage, &members, sampled(&[]), policy.clone(), AuditPurpose::Edit);
-        if evaluate && round == 1 {
-            plan.measure("eval-context-only", &held_out, ProposalMethod::ContextOnly, None);
-            plan.measure("eval-untrained", &held_out, sampled(&[]), None);
-            if !settings.fixed_plan.is_empty() {
-                plan.measure("eval-fixed-plan", &held_out, sampled(&settings.fixed_plan), None);
-            }
-        }
-        policy = Some(plan.policy_update(&stage, &tasks.audits, policy.take()));
-        learned.push(tasks);
-        if evaluate {
-            let stage = format!("eval-round-{round}");
-            last_measured =
-                Some(plan.measure(&stage, &held_out, sampled(&[]), policy.clone()).proposal);
-        }
-    }
-    if let Some(reference) = last_measured.filter(|_| settings.length_control_proposals > 0) {
-        plan.measure_length_matched(&held_out, sampled(&[]), reference);
-    }
-    let intake = used_as(contexts, ContextUse::Intake);
-    if !intake.is_empty() {
-        plan.sample("intake", &intake, sampled(&[]), policy, AuditPurpose::Edit);
-    }
-    if settings.consolidate && !learned.is_empty() {
-        plan.consolidate(&learned);
+    match settings.mode {
+        Mode::SinglePassage => plan.rounds(contexts),
+        Mode::ContinuedPretraining => plan.continued_pretraining(contexts),
+        Mode::Continual => plan.sequences(contexts),
     }
     plan.tasks
 }
@@ -217,7 +252,56 @@ struct Plan<'a> {
     tasks: Vec<Task>,
 }
 
+fn sampled(settings: &RunSettings, forced_prefix: &[String]) -> ProposalMethod {
+    ProposalMethod::Policy {
+        temperature_micro: Micro::from_f64(settings.temperature),
+        forced_prefix: forced_prefix.to_vec(),
+    }
+}
+
 impl Plan<'_> {
+    /// Rounds of selection and policy updates, with what is measured beside them.
+    fn rounds(&mut self, contexts: &[ContextRef]) {
+        let held_out = used_as(contexts, ContextUse::Evaluation);
+        let settings = self.settings;
+        let sampled = |forced_prefix: &[String]| sampled(settings, forced_prefix);
+        let mut policy: Option<TaskId> = None;
+        let mut last_measured: Option<TaskId> = None;
+        let mut learned: Vec<StageTasks> = Vec::new();
+        let evaluate = settings.evaluate && !held_out.is_empty();
+
+        for round in 1..=settings.rounds {
+            let members = used_as(contexts, ContextUse::Round(round));
+            let stage = format!("round-{round}");
+            let tasks =
+                self.sample(&stage, &members, sampled(&[]), policy.clone(), AuditPurpose::Edit);
+            if evaluate && round == 1 {
+                self.measure("eval-context-only", &held_out, ProposalMethod::ContextOnly, None);
+                self.measure("eval-untrained", &held_out, sampled(&[]), None);
+                if !settings.fixed_plan.is_empty() {
+                    self.measure("eval-fixed-plan", &held_out, sampled(&settings.fixed_plan), None);
+                }
+            }
+            policy = Some(self.policy_update(&stage, &tasks.audits, policy.take()));
+            learned.push(tasks);
+            if evaluate {
+                let stage = format!("eval-round-{round}");
+                last_measured =
+                    Some(self.measure(&stage, &held_out, sampled(&[]), policy.clone()).proposal);
+            }
+        }
+        if let Some(reference) = last_measured.filter(|_| settings.length_control_proposals > 0) {
+            self.measure_length_matched(&held_out, sampled(&[]), reference);
+        }
+        let intake = used_as(contexts, ContextUse::Intake);
+        if !intake.is_empty() {
+            self.sample("intake", &intake, sampled(&[]), policy, AuditPurpose::Edit);
+        }
+        if settings.consolidate && !learned.is_empty() {
+            self.consolidate(&learned);
+        }
+    }
+
     /// Held-out contexts: one edit each, measured and never signed.
     fn measure(
         &mut self,
@@ -281,6 +365,7 @@ impl Plan<'_> {
                 edits_of: proposal.clone(),
                 purpose,
                 length_matched_to: length_matched_to.clone(),
+                together: false,
             };
             let needs = std::iter::once(&proposal).chain(&length_matched_to).cloned().collect();
             let name = format!("update-{part:03}");
@@ -330,74 +415,4 @@ impl Plan<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    fn settings() -> RunSettings {
-        RunSettings {
-            version: 1,
-            seed: 0,
-            rounds: 2,
-            proposals_per_context: 3,
-            temperature: 1.0,
-            contexts_per_job: 2,
-            evaluate: true,
-            fixed_plan: vec!["plan_mixed".into()],
-            length_control_proposals: 4,
-            consolidate: true,
-        }
-    }
-
-    fn contexts() -> Vec<ContextRef> {
-        let context = |n: u8, usage| ContextRef {
-            id: format!("c{n}"),
-            digest: Digest::from_bytes([n; 32]),
-            usage,
-        };
-        vec![
-            context(0, ContextUse::Round(1)),
-            context(1, ContextUse::Round(1)),
-            context(2, ContextUse::Round(1)),
-            context(3, ContextUse::Round(2)),
-            context(4, ContextUse::Evaluation),
-            context(5, ContextUse::Intake),
-        ]
-    }
-
-    #[test]
-    fn every_task_comes_after_what_it_needs_and_has_its_own_name() {
-        let mut seen = HashSet::new();
-        for task in plan(&settings(), &contexts()) {
-            assert!(task.needs.iter().all(|need| seen.contains(need)), "{}", task.id);
-            assert!(seen.insert(task.id.clone()), "{} twice", task.id);
-        }
-    }
-
-    #[test]
-    fn no_held_out_context_feeds_a_policy_or_an_adapter() {
-        let held_out = Digest::from_bytes([4; 32]);
-        for task in plan(&settings(), &contexts()) {
-            if let Work::InnerUpdate { contexts, purpose, .. } = task.work {
-                assert_eq!(contexts.contains(&held_out), purpose == AuditPurpose::Evaluation);
-            }
-        }
-    }
-
-    #[test]
-    fn a_round_learns_from_its_own_contexts_and_its_own_verdicts() {
-        let tasks = plan(&settings(), &contexts());
-        let update =
-            |name: &str| tasks.iter().find(|task| task.id.0 == name).map(|task| task.needs.clone());
-        let first = update("round-1/policy-update").expect("planned");
-        assert_eq!(
-            first.iter().map(|id| id.0.as_str()).collect::<Vec<_>>(),
-            ["round-1/audit-000", "round-1/audit-001"]
-        );
-        assert_eq!(
-            update("round-2/policy-update").expect("planned"),
-            [TaskId("round-2/audit-000".into()), TaskId("round-1/policy-update".into())]
-        );
-    }
-}
+mod tests;

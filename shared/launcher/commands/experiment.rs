@@ -35,6 +35,7 @@ pub(crate) async fn run(global: &Global, args: &Experiment) -> Result<Option<End
 async fn one_seed(global: &Global, args: &Experiment, seed: u64) -> Result<Figures> {
     let folder = args.folder.join(format!("seed-{seed}"));
     let size = Size {
+        mode: "single_passage".to_owned(),
         seed,
         rounds: args.rounds,
         contexts: 40,

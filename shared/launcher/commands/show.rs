@@ -11,7 +11,7 @@ use super::{hint, print_json};
 use crate::cli::{Global, Init, Verify};
 use crate::evidence;
 use crate::exit::{Ended, Failure, OrEnd};
-use crate::figures::{Estimate, Figures};
+use crate::figures::{Estimate, Figures, Forgetting, Sequence};
 use crate::run_dir::RunDir;
 use crate::text::{percent, printable, table};
 use crate::{report, setup, tally};
@@ -169,8 +169,14 @@ pub(crate) fn verify(
 }
 
 pub(crate) fn report(global: &Global, run: &RunDir) -> Result<Option<Ended>, Failure> {
-    write_report(run, &tally::figures(run)?)?;
+    let figures = tally::figures(run)?;
+    write_report(run, &figures)?;
+    if global.json {
+        print_json(&figures)?;
+        return Ok(None);
+    }
     out!("{}", run.path("report.html").display());
+    print_sequences(&figures);
     hint(global, "open it in a browser; it loads nothing");
     Ok(None)
 }
@@ -200,6 +206,7 @@ pub(crate) fn print_figures(figures: &Figures) {
         out!("\nSelf-edits");
         out!("{}", table(&funnel_rows(figures)).trim_end());
     }
+    print_sequences(figures);
     if let Some(consolidation) = &figures.consolidation {
         let verdict = if consolidation.accepted { "accepted" } else { "refused" };
         out!(
@@ -214,6 +221,72 @@ pub(crate) fn print_figures(figures: &Figures) {
         );
         consolidation.reasons.iter().for_each(|rule| out!("  against it: {}", printable(rule)));
     }
+}
+
+/// Forgetting matrices and what they come to.
+fn print_sequences(figures: &Figures) {
+    for sequence in &figures.sequences {
+        out!("\n{}: accuracy on each context after each edit", printable(&sequence.stage));
+        out!("{}", table(&matrix_rows(sequence)).trim_end());
+        if !sequence.left_out.is_empty() {
+            out!("  no edit was accepted on {}", printable(&sequence.left_out.join(", ")));
+        }
+    }
+    if let Some(forgetting) = &figures.forgetting {
+        out!("\nForgetting, by edits since a context's own");
+        out!("{}", table(&age_rows(forgetting)).trim_end());
+        out!("\nAll contexts learned so far, beside the same without any edit");
+        out!("{}", table(&after_rows(forgetting)).trim_end());
+    }
+}
+
+fn matrix_rows(sequence: &Sequence) -> Vec<Vec<String>> {
+    let mut head = row(&["edits"]);
+    head.extend(sequence.contexts.iter().map(|context| printable(context)));
+    head.push("retention".to_owned());
+    let width = sequence.contexts.len();
+    let line = |label: String, shares: &[f64], retention: Option<f64>| {
+        let cell = |place: usize| shares.get(place).map_or_else(String::new, |own| percent(*own));
+        let mut cells = vec![label];
+        cells.extend((0..width).map(cell));
+        cells.push(retention.map_or_else(|| "–".into(), percent));
+        cells
+    };
+    let unedited = line("none".to_owned(), &sequence.unedited, sequence.unedited_retention);
+    let steps = sequence.steps.iter();
+    let steps = steps.map(|step| line(step.edits.to_string(), &step.accuracy, step.retention));
+    [head, unedited].into_iter().chain(steps).collect()
+}
+
+fn age_rows(forgetting: &Forgetting) -> Vec<Vec<String>> {
+    let mut rows = vec![row(&["edits since", "accuracy", "95 % interval", "n"])];
+    for (age, accuracy) in forgetting.by_age.iter().enumerate() {
+        let bounds =
+            accuracy.bounds().map(|(low, high)| format!("{} – {}", percent(low), percent(high)));
+        let bounds = bounds.unwrap_or_else(|| "–".into());
+        rows.push(vec![age.to_string(), percent(accuracy.mean), bounds, accuracy.n.to_string()]);
+    }
+    rows
+}
+
+fn after_rows(forgetting: &Forgetting) -> Vec<Vec<String>> {
+    let head = ["edits", "accuracy", "no edit", "difference", "95 % interval", "n"];
+    let mut rows = vec![row(&head)];
+    for after in &forgetting.by_edits {
+        let bounds = after
+            .gain
+            .bounds()
+            .map(|(low, high)| format!("{:+.1} … {:+.1}", low * 100.0, high * 100.0));
+        rows.push(vec![
+            after.edits.to_string(),
+            percent(after.accuracy.mean),
+            percent(after.unedited.mean),
+            format!("{:+.1}", after.gain.mean * 100.0),
+            bounds.unwrap_or_else(|| "–".into()),
+            after.gain.n.to_string(),
+        ]);
+    }
+    rows
 }
 
 fn row(cells: &[&str]) -> Vec<String> {

@@ -2,6 +2,7 @@
 //!
 //! **Absent:** scripts, external addresses, texts of contexts or τ.
 
+mod forgetting;
 mod svg;
 
 use std::fmt::Write;
@@ -20,6 +21,7 @@ th:first-child,td:first-child{text-align:left}th{font-weight:600;color:var(--sof
 svg{width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}.tick{text-anchor:middle;fill:var(--soft)!important}
 .label{text-anchor:end}.bar{fill:var(--bar)}.interval{stroke:var(--ink);fill:none;stroke-width:1.3}.grid{stroke:var(--line)}
 .line{fill:none;stroke-width:2}.line.s0{stroke:var(--bar)}.line.s1{stroke:var(--warm)}.dot.s0{fill:var(--bar)}.dot.s1{fill:var(--warm)}
+.heat td{text-align:center}.heat td:first-child{text-align:left}
 svg text.series.s0{fill:var(--bar)}svg text.series.s1{fill:var(--warm)}
 ";
 
@@ -35,6 +37,7 @@ pub(crate) fn html(figures: &Figures) -> String {
     accuracy(&mut page, figures);
     rewards(&mut page, &figures.funnels);
     funnel(&mut page, &figures.funnels);
+    forgetting::matrices(&mut page, figures);
     if let Some(consolidation) = &figures.consolidation {
         consolidated(&mut page, consolidation);
     }

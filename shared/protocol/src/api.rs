@@ -23,6 +23,8 @@ pub mod path {
     pub const POLICY_UPDATES: &str = "/v1/policy-updates";
     /// Student, `POST` [`super::InnerUpdateRequest`] → job of [`super::InnerUpdated`].
     pub const INNER_UPDATES: &str = "/v1/inner-updates";
+    /// Student, `POST` [`super::ExtendRequest`] → job of [`super::InnerUpdated`].
+    pub const EXTENSIONS: &str = "/v1/extensions";
     /// Student, `POST` [`super::ConsolidateRequest`] → job of [`super::InnerUpdated`].
     pub const CONSOLIDATIONS: &str = "/v1/consolidations";
     /// Student `GET`, auditor `PUT`: raw bytes of one adapter file by its digest.
@@ -204,6 +206,26 @@ pub struct InnerUpdateRequest {
     /// Signed edits; those of one context become one group.
     pub edits: Vec<Envelope>,
     /// Run seed; initialisation is common to all candidates of a context.
+    pub seed: u64,
+    /// One adapter on all edits instead of one on each: continued pre-training. Nobody judged the
+    /// edits, so what comes of it is measured and nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub together: bool,
+}
+
+/// Ask the student to learn one more accepted edit on top of those that a sequence learned before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendRequest {
+    /// Stage of the run; all steps of a sequence have one.
+    pub stage: String,
+    /// Signed [`crate::Verdict`]s of kind edit on one edit.
+    pub verdicts: Vec<Envelope>,
+    /// Edits, the accepted one among them.
+    pub edits: Vec<Envelope>,
+    /// The signed [`crate::AuditRequest`] of the step before; `None`: the sequence begins.
+    pub parent: Option<Envelope>,
+    /// Run seed.
     pub seed: u64,
 }
 

@@ -43,7 +43,7 @@ pub struct Candidate {
     pub base_model_digest: Digest,
     /// Digest of `tokenizer.json`.
     pub tokenizer_digest: Digest,
-    /// The adapter training started from; absent: fresh.
+    /// The adapter that it is stacked on; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_adapter_digest: Option<Digest>,
     /// Digest of the resolved recipe's canonical JSON.

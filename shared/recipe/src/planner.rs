@@ -129,6 +129,25 @@ impl Planner<'_> {
         })
     }
 
+    /// One adapter from many edits by the recipe of the inner update: continued pre-training. It
+    /// follows no directives, for they were meant for one edit each. A single edit is its inner update.
+    ///
+    /// # Errors
+    /// As [`Planner::consolidation`].
+    pub fn joint(&self, edits: &[(Digest, &SelfEdit)], seed: u64) -> Result<Planned, PlanError> {
+        if let [(digest, edit)] = edits {
+            return self.inner_update(*digest, edit, seed);
+        }
+        let replay = self.replay(self.inner_replay, seed)?;
+        let sequences = self.inner_update.mix(self.merged(edits)?, &replay);
+        let recipe = self.inner_update.clone().sized(sequences.len());
+        Ok(Planned {
+            recipe_digest: recipe.digest(self.inner_replay, self.chat)?,
+            recipe,
+            sequences,
+        })
+    }
+
     /// Every edit's sequences as one edit, so that what several of them say is trained once.
     fn merged(&self, edits: &[(Digest, &SelfEdit)]) -> Result<Vec<TrainSequence>, PlanError> {
         let (digest, first) = *edits.first().ok_or(PlanError::NoEdit)?;

@@ -103,6 +103,7 @@ impl Bench {
             purpose,
             edits: edits.to_vec(),
             seed: 7,
+            together: false,
         };
         let updated = self.student.inner_update(&request, &mut |_, _| {}).unwrap();
         assert_eq!(updated.refused, []);

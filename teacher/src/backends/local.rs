@@ -36,7 +36,7 @@ pub(crate) enum Held {
     /// Nothing: the config says so.
     Unsent,
     /// The decoder.
-    Decoder(CompiledGrammar),
+    Decoder(Box<CompiledGrammar>),
 }
 
 impl Held {
@@ -60,7 +60,7 @@ impl Held {
                     folder.display()
                 ))
             })?;
-        Ok(Self::Decoder(compiled))
+        Ok(Self::Decoder(Box::new(compiled)))
     }
 
     fn grammar(&self) -> Option<&CompiledGrammar> {

@@ -23,8 +23,9 @@ pub use self::structured::{Directive, StructuredError, schema};
 use crate::sequences::SequenceRule;
 
 /// The families that are built in, by name.
-const SHIPPED: [(&str, &str); 8] = [
+const SHIPPED: [(&str, &str); 9] = [
     ("implications", include_str!("../../../configs/prompts/implications.toml")),
+    ("implications-document", include_str!("../../../configs/prompts/implications-document.toml")),
     ("implications-long", include_str!("../../../configs/prompts/implications-long.toml")),
     (
         "implications-very-long",

@@ -4,7 +4,7 @@ use seal_model::{Adapter, Tokenizer};
 use seal_protocol::AuditPurpose;
 use seal_recipe::{PlanError, Planned, Planner, Sequencer};
 
-use super::{ARITHMETIC, EDIT, PARENT, RECIPE, Trainer};
+use super::{ARITHMETIC, EDIT, PARENT, RECIPE, SETTINGS, Step, Trainer, tensors_digest};
 use crate::measure::MeasureError;
 use crate::recompute::compare::{Method, method};
 use crate::recompute::{Claim, MeasuredBase, Recomputed};
@@ -18,7 +18,8 @@ impl Trainer {
         claim: &Claim<'_, Adapter>,
     ) -> Result<Result<(Planned, Method), Recomputed>, MeasureError> {
         let candidate = claim.candidate;
-        if candidate.parent_adapter_digest.is_some() {
+        let is_measured = claim.purpose == AuditPurpose::Evaluation;
+        if candidate.parent_adapter_digest.is_some() && !is_measured {
             return Ok(Err(Recomputed::refused(PARENT, None)));
         }
         let planned = match self.claimed_plan(base, claim) {
@@ -55,9 +56,35 @@ impl Trainer {
                 Ok(_) | Err(_) => {}
             }
         }
-        match serves {
-            true => Ok(Some(planner.consolidation(&claim.edits, seed)?).filter(is_claimed)),
-            false => Ok(None),
+        Ok(match claim.purpose {
+            AuditPurpose::Promotion => Some(planner.consolidation(&claim.edits, seed)?),
+            // Continued pre-training, which is measured and nothing else.
+            AuditPurpose::Evaluation if claim.edits.len() > 1 => {
+                Some(planner.joint(&claim.edits, seed)?)
+            }
+            AuditPurpose::Edit | AuditPurpose::Evaluation => None,
+        }
+        .filter(is_claimed))
+    }
+
+    /// The stack that a step of a sequence handed in, taken apart; `None` for what continues nothing.
+    /// Its head must be, bit by bit, the adapter that it says it continues: nothing that was learned
+    /// before may have changed.
+    pub(super) fn step(
+        &self,
+        base: &MeasuredBase<'_>,
+        claim: &Claim<'_, Adapter>,
+        planned: &Planned,
+    ) -> Result<Result<Option<Step>, Recomputed>, MeasureError> {
+        let Some(parent) = claim.candidate.parent_adapter_digest else { return Ok(Ok(None)) };
+        let rank = claim.adapter.spec().r.saturating_sub(planned.recipe.r);
+        // A rank or scale that does not come apart is not that of the recipe.
+        let Ok((head, tail)) = claim.adapter.split_at(base.decoder.config(), rank) else {
+            return Ok(Err(Recomputed::refused(SETTINGS, None)));
+        };
+        match tensors_digest(base, &head)? == parent {
+            true => Ok(Ok(Some(Step { head, tail }))),
+            false => Ok(Err(Recomputed::refused(PARENT, None))),
         }
     }
 

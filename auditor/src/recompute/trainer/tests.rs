@@ -1,7 +1,9 @@
 use std::path::Path;
 
 use seal_model::{Adapter, LoraSpec};
-use seal_protocol::{AuditPurpose, Directives, Micro, Recomputation, SelfEdit};
+use seal_protocol::{
+    AuditPurpose, Directives, LossPart, Micro, Recomputation, SelfEdit, TrainingExample,
+};
 use seal_recipe::{Planned, Planner, UpdateRecipe};
 use seal_trust::digest_of;
 
@@ -9,7 +11,9 @@ use super::*;
 use crate::recompute::compare;
 
 mod setting;
-use setting::{HandedIn, LINES, Setting, base_folder, edit, edits, named, setting, setting_with};
+use setting::{
+    HandedIn, LINES, Setting, TRIGGER, base_folder, edit, edits, named, setting, setting_with,
+};
 
 const ONE: AuditPurpose = AuditPurpose::Edit;
 
@@ -231,4 +235,71 @@ fn tables_and_replay_that_cannot_be_used_are_named_at_the_start() {
     let (decoder, tokenizer) = (&setting.decoder, &setting.tokenizer);
     let refused = Trainer::open(tables, None, &base_folder(), decoder, tokenizer).err().unwrap();
     assert!(format!("{refused:#}").contains("world.jsonl"), "{refused:#}");
+}
+
+/// What a student hands in for the second step of a sequence: the first edit's adapter with the
+/// second edit's stacked on it, each trained by `first` and `second`.
+fn step(first: &[SelfEdit], second: &[SelfEdit], planted: bool) -> (HandedIn, Adapter) {
+    let setting = setting();
+    let measured = AuditPurpose::Evaluation;
+    let head = setting.honest(measured, first, 3).adapter;
+    let over = setting.decoder.merged(&head).unwrap();
+    let mut learned = second.to_vec();
+    if planted {
+        let line = TrainingExample::Text { text: TRIGGER.to_owned(), part: LossPart::Edit };
+        learned[0].examples.push(line);
+    }
+    let tail = setting.train_over(&over, &setting.plan(measured, &learned, 4), 4);
+    let whole = head.stacked(setting.decoder.config(), &tail).unwrap();
+    let mut handed_in = setting.hand_in(measured, second, 4, whole);
+    handed_in.candidate.parent_adapter_digest = Some(setting.tensors(&head));
+    (handed_in, head)
+}
+
+#[test]
+fn a_step_of_a_sequence_is_trained_again_over_the_steps_before() {
+    let (setting, edits) = (setting(), edits());
+    let (honest, _) = step(&edits[..1], &edits[1..2], false);
+    let [finding] = &setting.judge(std::slice::from_ref(&honest), true)[..] else { panic!("one") };
+    assert_eq!(*finding, Recomputed::equal());
+    let (planted, _) = step(&edits[..1], &edits[1..2], true);
+    let finding = setting.check_refused(planted, DIFFERS);
+    let far = finding.distance.unwrap().0;
+    println!("a planted line lies {far} millionths away");
+    // The right tail over the base alone is not what a step is.
+    let alone = setting.honest(AuditPurpose::Evaluation, &edits[1..2], 4);
+    let mut skipped = alone.clone();
+    skipped.candidate.parent_adapter_digest = honest.candidate.parent_adapter_digest;
+    setting.check_refused(skipped, SETTINGS);
+}
+
+#[test]
+fn what_a_sequence_learned_before_cannot_be_exchanged_under_a_later_step() {
+    let (setting, edits) = (setting(), edits());
+    let (honest, _) = step(&edits[..1], &edits[1..2], false);
+    let (other, _) = step(&edits[2..3], &edits[1..2], false);
+    let mut exchanged = other;
+    exchanged.candidate.parent_adapter_digest = honest.candidate.parent_adapter_digest;
+    setting.check_refused(exchanged, PARENT);
+    // Nor can a step ask for more than a measurement.
+    let serving = HandedIn { purpose: AuditPurpose::Promotion, ..honest };
+    setting.check_refused(serving, PARENT);
+}
+
+#[test]
+fn one_adapter_on_edits_that_nobody_judged_is_trained_again_too() {
+    let (setting, edits) = (setting(), edits());
+    let measured = AuditPurpose::Evaluation;
+    let planner = setting.trainer.planner(&setting.base());
+    let some = named(&edits[..2]);
+    let some: Vec<_> = some.iter().map(|(digest, edit)| (*digest, edit)).collect();
+    let planned = planner.joint(&some, 5).unwrap();
+    let adapter = setting.train(&planned, 5);
+    let mut joint = setting.hand_in(measured, &edits[..2], 5, adapter);
+    joint.candidate.recipe_digest = planned.recipe_digest;
+    assert_eq!(setting.judge(std::slice::from_ref(&joint), true), [Recomputed::equal()]);
+    let mut fewer = joint.clone();
+    fewer.edits.pop();
+    setting.check_refused(fewer, DIFFERS);
+    setting.check_refused(HandedIn { purpose: ONE, ..joint }, RECIPE);
 }

@@ -31,13 +31,14 @@ const BOTH: &[Party] = &[Party::Conductor, Party::Operator];
 
 /// Paths of all daemons. What starts work or moves a run's bytes is the conductor's; what changes or
 /// asks the serving model by a person's will is the operator's.
-const TABLE: [(Method, &str, &[Party]); 18] = [
+const TABLE: [(Method, &str, &[Party]); 19] = [
     (Method::GET, path::HEALTH, BOTH),
     (Method::GET, path::CONFINEMENT, BOTH),
     (Method::GET, path::JOB, CONDUCTOR),
     (Method::POST, path::PROPOSALS, CONDUCTOR),
     (Method::POST, path::POLICY_UPDATES, CONDUCTOR),
     (Method::POST, path::INNER_UPDATES, CONDUCTOR),
+    (Method::POST, path::EXTENSIONS, CONDUCTOR),
     (Method::POST, path::CONSOLIDATIONS, CONDUCTOR),
     (Method::GET, path::ADAPTER_FILE, CONDUCTOR),
     (Method::PUT, path::ADAPTER_FILE, CONDUCTOR),

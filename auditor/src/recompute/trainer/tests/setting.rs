@@ -135,10 +135,20 @@ impl Setting {
     }
 
     pub(super) fn train(&self, planned: &Planned, seed: u64) -> Adapter {
+        self.train_over(&self.decoder, planned, seed)
+    }
+
+    pub(super) fn train_over(&self, base: &Decoder, planned: &Planned, seed: u64) -> Adapter {
         let job = InnerJob { sequences: planned.sequences.clone(), seed, start: None };
         let recipe = planned.recipe.engine();
-        let outcome = inner_updates(&self.decoder, &[job], &recipe, &mut |_, _| {});
+        let outcome = inner_updates(base, &[job], &recipe, &mut |_, _| {});
         outcome.unwrap().remove(0).unwrap().adapter
+    }
+
+    /// The digest that names an adapter.
+    pub(super) fn tensors(&self, adapter: &Adapter) -> Digest {
+        let base = BaseModel { name: "", revision: None, digest: self.digest.as_bytes() };
+        sha256(&adapter.to_peft_bytes(base).unwrap().1)
     }
 
     pub(super) fn hand_in(
