@@ -17,6 +17,25 @@ impl Estimate {
     pub(crate) fn bounds(&self) -> Option<(f64, f64)> {
         (self.n > 1).then_some((self.low, self.high))
     }
+
+    /// The interval of a share in percent, for people.
+    pub(crate) fn shares(&self) -> String {
+        self.ends(|low, high| format!("{:.1} – {:.1}", low * 100.0, high * 100.0))
+    }
+
+    /// The interval of a difference of shares, in points.
+    pub(crate) fn points(&self) -> String {
+        self.ends(|low, high| format!("{:+.1} … {:+.1}", low * 100.0, high * 100.0))
+    }
+
+    /// The interval of a difference, as it is.
+    pub(crate) fn plain(&self) -> String {
+        self.ends(|low, high| format!("{low:+.3} … {high:+.3}"))
+    }
+
+    fn ends(&self, text: impl FnOnce(f64, f64) -> String) -> String {
+        self.bounds().map_or_else(|| "–".to_owned(), |(low, high)| text(low, high))
+    }
 }
 
 /// Accuracy on held-out contexts under one condition.

@@ -11,7 +11,7 @@ use super::{hint, print_json};
 use crate::cli::{Global, Init, Verify};
 use crate::evidence;
 use crate::exit::{Ended, Failure, OrEnd};
-use crate::figures::{Estimate, Figures, Forgetting, Sequence};
+use crate::figures::{Figures, Forgetting, Sequence};
 use crate::run_dir::RunDir;
 use crate::text::{percent, printable, table};
 use crate::{report, setup, tally};
@@ -210,12 +210,11 @@ pub(crate) fn print_figures(figures: &Figures) {
     if let Some(consolidation) = &figures.consolidation {
         let verdict = if consolidation.accepted { "accepted" } else { "refused" };
         out!(
-            "\nOne adapter for {} accepted contexts: {verdict}; accuracy {} → {} [{}, {}], retention {} → {}",
+            "\nOne adapter for {} accepted contexts: {verdict}; accuracy {} → {} [{}], retention {} → {}",
             consolidation.contexts,
             percent(consolidation.base_accuracy),
             percent(consolidation.accuracy.mean),
-            percent(consolidation.accuracy.low),
-            percent(consolidation.accuracy.high),
+            consolidation.accuracy.shares(),
             percent(consolidation.base_retention),
             percent(consolidation.retention),
         );
@@ -261,10 +260,8 @@ fn matrix_rows(sequence: &Sequence) -> Vec<Vec<String>> {
 fn age_rows(forgetting: &Forgetting) -> Vec<Vec<String>> {
     let mut rows = vec![row(&["edits since", "accuracy", "95 % interval", "n"])];
     for (age, accuracy) in forgetting.by_age.iter().enumerate() {
-        let bounds =
-            accuracy.bounds().map(|(low, high)| format!("{} – {}", percent(low), percent(high)));
-        let bounds = bounds.unwrap_or_else(|| "–".into());
-        rows.push(vec![age.to_string(), percent(accuracy.mean), bounds, accuracy.n.to_string()]);
+        let (mean, interval) = (percent(accuracy.mean), accuracy.shares());
+        rows.push(vec![age.to_string(), mean, interval, accuracy.n.to_string()]);
     }
     rows
 }
@@ -273,16 +270,12 @@ fn after_rows(forgetting: &Forgetting) -> Vec<Vec<String>> {
     let head = ["edits", "accuracy", "no edit", "difference", "95 % interval", "n"];
     let mut rows = vec![row(&head)];
     for after in &forgetting.by_edits {
-        let bounds = after
-            .gain
-            .bounds()
-            .map(|(low, high)| format!("{:+.1} … {:+.1}", low * 100.0, high * 100.0));
         rows.push(vec![
             after.edits.to_string(),
             percent(after.accuracy.mean),
             percent(after.unedited.mean),
             format!("{:+.1}", after.gain.mean * 100.0),
-            bounds.unwrap_or_else(|| "–".into()),
+            after.gain.points(),
             after.gain.n.to_string(),
         ]);
     }
@@ -297,12 +290,11 @@ fn condition_rows(figures: &Figures) -> Vec<Vec<String>> {
     let mut rows =
         vec![row(&["condition", "accuracy", "95 % interval", "n", "retention", "lines"])];
     for arm in &figures.conditions {
-        let Estimate { n, mean, low, high } = arm.accuracy;
         rows.push(vec![
             printable(&arm.label),
-            percent(mean),
-            format!("{:.1} – {:.1}", low * 100.0, high * 100.0),
-            n.to_string(),
+            percent(arm.accuracy.mean),
+            arm.accuracy.shares(),
+            arm.accuracy.n.to_string(),
             arm.retention.map_or_else(|| "–".into(), percent),
             format!("{:.1}", arm.lines_per_edit),
         ]);
@@ -313,12 +305,12 @@ fn condition_rows(figures: &Figures) -> Vec<Vec<String>> {
 fn likelihood_rows(figures: &Figures) -> Vec<Vec<String>> {
     let mut rows = vec![row(&["condition", "gain", "95 % interval", "n", "empty answers"])];
     for arm in &figures.conditions {
-        let Some(Estimate { n, mean, low, high }) = tally::dense_estimate(arm) else { continue };
+        let Some(gain) = tally::dense_estimate(arm) else { continue };
         rows.push(vec![
             printable(&arm.label),
-            format!("{mean:+.3}"),
-            format!("{low:+.3} … {high:+.3}"),
-            n.to_string(),
+            format!("{:+.3}", gain.mean),
+            gain.plain(),
+            gain.n.to_string(),
             arm.empty_answers.to_string(),
         ]);
     }
@@ -328,12 +320,11 @@ fn likelihood_rows(figures: &Figures) -> Vec<Vec<String>> {
 fn difference_rows(figures: &Figures) -> Vec<Vec<String>> {
     let mut rows = vec![row(&["", "gain", "95 % interval", "n"])];
     for difference in &figures.differences {
-        let Estimate { n, mean, low, high } = difference.gain;
         rows.push(vec![
             printable(&difference.label),
-            format!("{:+.1}", mean * 100.0),
-            format!("{:+.1} … {:+.1}", low * 100.0, high * 100.0),
-            n.to_string(),
+            format!("{:+.1}", difference.gain.mean * 100.0),
+            difference.gain.points(),
+            difference.gain.n.to_string(),
         ]);
     }
     rows

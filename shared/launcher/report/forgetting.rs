@@ -60,13 +60,11 @@ fn means(page: &mut String, forgetting: &Forgetting) {
         "<table><tr><th>edits since its own</th><th>accuracy</th><th>95 % interval</th><th>n</th></tr>",
     );
     for (age, accuracy) in forgetting.by_age.iter().enumerate() {
-        let bounds =
-            accuracy.bounds().map(|(low, high)| format!("{} – {}", percent(low), percent(high)));
         let _ = write!(
             page,
             "<tr><td>{age}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             percent(accuracy.mean),
-            bounds.unwrap_or_else(|| "–".into()),
+            accuracy.shares(),
             accuracy.n
         );
     }
@@ -75,10 +73,6 @@ fn means(page: &mut String, forgetting: &Forgetting) {
          <th>difference, points</th><th>95 % interval</th><th>n</th></tr>",
     );
     for after in &forgetting.by_edits {
-        let bounds = after
-            .gain
-            .bounds()
-            .map(|(low, high)| format!("{:+.1} … {:+.1}", low * 100.0, high * 100.0));
         let _ = write!(
             page,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:+.1}</td><td>{}</td><td>{}</td></tr>",
@@ -86,7 +80,7 @@ fn means(page: &mut String, forgetting: &Forgetting) {
             percent(after.accuracy.mean),
             percent(after.unedited.mean),
             after.gain.mean * 100.0,
-            bounds.unwrap_or_else(|| "–".into()),
+            after.gain.points(),
             after.gain.n
         );
     }

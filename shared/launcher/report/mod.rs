@@ -62,11 +62,10 @@ fn accuracy(page: &mut String, figures: &Figures) {
         let retention = arm.retention.map_or_else(|| "–".into(), percent);
         let _ = write!(
             page,
-            "<tr><td>{}</td><td>{}</td><td>{} – {}</td><td>{retention}</td><td>{:.1}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{retention}</td><td>{:.1}</td></tr>",
             escape(&arm.label),
             percent(arm.accuracy.mean),
-            percent(arm.accuracy.low),
-            percent(arm.accuracy.high),
+            arm.accuracy.shares(),
             arm.lines_per_edit
         );
     }
@@ -75,14 +74,13 @@ fn accuracy(page: &mut String, figures: &Figures) {
         "<table><tr><th>paired difference</th><th>points</th><th>95 % interval</th><th>n</th></tr>",
     );
     for difference in &figures.differences {
-        let Estimate { n, mean, low, high } = difference.gain;
         let _ = write!(
             page,
-            "<tr><td>{}</td><td>{:+.1}</td><td>{:+.1} … {:+.1}</td><td>{n}</td></tr>",
+            "<tr><td>{}</td><td>{:+.1}</td><td>{}</td><td>{}</td></tr>",
             escape(&difference.label),
-            mean * 100.0,
-            low * 100.0,
-            high * 100.0
+            difference.gain.mean * 100.0,
+            difference.gain.points(),
+            difference.gain.n
         );
     }
     page.push_str("</table>");
@@ -138,12 +136,11 @@ fn consolidated(page: &mut String, consolidation: &Consolidation) {
         page,
         "<h2>One adapter for all accepted contexts</h2><table>\
          <tr><th>contexts</th><th>accuracy, base → adapter</th><th>retention, base → adapter</th><th>verdict</th></tr>\
-         <tr><td>{}</td><td>{} → {} [{} – {}]</td><td>{} → {}</td><td>{verdict}</td></tr></table>",
+         <tr><td>{}</td><td>{} → {} [{}]</td><td>{} → {}</td><td>{verdict}</td></tr></table>",
         consolidation.contexts,
         percent(consolidation.base_accuracy),
         percent(consolidation.accuracy.mean),
-        percent(consolidation.accuracy.low),
-        percent(consolidation.accuracy.high),
+        consolidation.accuracy.shares(),
         percent(consolidation.base_retention),
         percent(consolidation.retention)
     );

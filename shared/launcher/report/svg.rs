@@ -36,12 +36,17 @@ pub(super) fn bars(title: &str, rows: &[(String, Estimate)]) -> String {
             x(0.0),
             (x(estimate.mean) - x(0.0)).max(0.5),
         );
-        let (low, high) = (x(estimate.low), x(estimate.high));
+        if let Some((low, high)) = estimate.bounds().map(|(low, high)| (x(low), x(high))) {
+            let _ = write!(
+                svg,
+                "<path class='interval' d='M{low:.1} {middle:.1}H{high:.1}M{low:.1} {:.1}v10M{high:.1} {:.1}v10'/>",
+                middle - 5.0,
+                middle - 5.0,
+            );
+        }
         let _ = write!(
             svg,
-            "<path class='interval' d='M{low:.1} {middle:.1}H{high:.1}M{low:.1} {:.1}v10M{high:.1} {:.1}v10'/><text class='value' x='{:.1}' y='{:.1}'>{:.1} %</text>",
-            middle - 5.0,
-            middle - 5.0,
+            "<text class='value' x='{:.1}' y='{:.1}'>{:.1} %</text>",
             WIDTH - 80.0,
             middle + 4.0,
             estimate.mean * 100.0

@@ -91,7 +91,8 @@ impl Decoder {
                 tensors.insert(name, sum);
             }
         }
-        self.with_tensors(tensors)
+        // These weights stay, as those of a base do.
+        Ok(self.with_tensors(tensors)?.computing(self.products()))
     }
 }
 
