@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use seal_model::DeviceChoice;
+use seal_model::{DeviceChoice, LoraSpec};
 use seal_protocol::Digest;
 use seal_recipe::ReplayQuota;
 use seal_service::config::ConfigError;
@@ -10,7 +10,7 @@ use seal_service::confine::Profile;
 use seal_service::endpoint::Endpoint;
 use seal_service::http::Limits;
 use seal_service::tls::TlsConfig;
-use seal_training::{OptimRecipe, Schedule};
+use seal_training::{InnerRecipe, OptimRecipe, Schedule, TrainError};
 use seal_witness::LedgerConfig;
 use serde::Deserialize;
 
@@ -146,6 +146,9 @@ pub struct PolicyUpdateSettings {
     pub directive_weight: f32,
     /// Lines mixed into every step.
     pub replay: Vec<ReplayQuota>,
+    /// An adapter is trained instead of all weights, and stacked on those of earlier updates.
+    #[serde(default)]
+    pub lora: Option<LoraSpec>,
 }
 
 /// `[confinement]`.
@@ -189,6 +192,41 @@ impl PolicyUpdateSettings {
             max_tokens_per_forward: self.max_tokens_per_forward,
             ..OptimRecipe::default()
         }
+    }
+}
+
+impl PolicyUpdateSettings {
+    /// Optimizer steps over so many accepted edits.
+    pub(crate) fn steps(&self, lessons: usize) -> usize {
+        self.epochs.saturating_mul(lessons.div_ceil(self.batch.max(1)))
+    }
+
+    /// The recipe of an adapter, where one is trained.
+    pub(crate) fn adapter_recipe(&self, lessons: usize) -> Option<InnerRecipe> {
+        let optimizer = self.optimizer();
+        let kept: usize = self.replay.iter().map(|quota| quota.lines).sum();
+        self.lora.clone().map(|lora| InnerRecipe {
+            lora,
+            learning_rate: optimizer.learning_rate,
+            steps: self.steps(lessons) as u64,
+            betas: optimizer.betas,
+            eps: optimizer.eps,
+            weight_decay: optimizer.weight_decay,
+            clip: optimizer.clip,
+            schedule: optimizer.schedule,
+            warmup_steps: optimizer.warmup_steps,
+            warmup_ratio: optimizer.warmup_ratio,
+            sequences_per_step: Some(self.batch.max(1) + kept),
+            gradient_accumulation_steps: optimizer.gradient_accumulation_steps,
+            max_tokens_per_forward: optimizer.max_tokens_per_forward,
+            ..InnerRecipe::default()
+        })
+    }
+
+    /// Refuses a recipe that no update could have.
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
+        self.optimizer().check()?;
+        self.adapter_recipe(1).map_or(Ok(()), |recipe| recipe.check())
     }
 }
 

@@ -12,9 +12,13 @@ use crate::config::TeacherConfig;
 pub fn works(config: &TeacherConfig) -> Vec<Work> {
     let sampling = &config.sampling;
     let answers = Work::Serve { texts: sampling.batch, tokens: sampling.max_new_tokens };
-    let lesson = config.policy_update.as_ref().map(|update| Work::FineTune {
-        step_tokens: sampling.max_new_tokens,
-        checkpointing: update.gradient_checkpointing,
+    let step_tokens = sampling.max_new_tokens;
+    let lesson = config.policy_update.as_ref().map(|update| {
+        let checkpointing = update.gradient_checkpointing;
+        match update.lora.clone() {
+            None => Work::FineTune { step_tokens, checkpointing },
+            Some(lora) => Work::InnerUpdate { candidates: 1, step_tokens, lora, checkpointing },
+        }
     });
     std::iter::once(answers).chain(lesson).collect()
 }

@@ -1,7 +1,8 @@
 //! The policies: the first one, and those that policy updates made.
 //!
 //! A policy is a model folder of its own (weights with copies of the first policy's config and
-//! tokenizer), named by its folder digest: the same function that names base models.
+//! tokenizer), named by its folder digest: the same function that names base models. Or it is an adapter
+//! over the first policy, a folder in PEFT's format, named by the digests of both.
 //!
 //! **Invariant:** a folder under `policies/` is whole; it is filled under another name and renamed.
 
@@ -10,9 +11,11 @@ use std::path::{Path, PathBuf};
 
 use seal_model::device::Opened;
 use seal_model::fit::Work;
-use seal_model::{Decoder, ModelError, folder_digest};
-use seal_protocol::Digest;
+use seal_model::{Adapter, BaseModel, Decoder, ModelError, folder_digest};
+use seal_protocol::{ADAPTER_MODEL_FILE, Digest};
 use seal_service::store::write_atomic;
+use seal_trust::{digest_of, sha256};
+use serde_json::json;
 
 use crate::edits::unwritable;
 use crate::error::TeacherError;
@@ -83,33 +86,115 @@ impl Policies {
         if !folder.is_dir() {
             return Err(TeacherError::PolicyUnknown(digest));
         }
-        let found = Digest::from_bytes(folder_digest(&folder)?);
-        if found != digest {
-            let reason = format!("its files have digest {}", found.short());
-            return Err(TeacherError::Damaged { path: folder, reason });
-        }
-        let decoder = load(&folder, &self.opened, &self.works)?;
+        let decoder = match self.adapter(digest)? {
+            Some(adapter) => self.first.merged(&adapter)?,
+            None => {
+                let found = Digest::from_bytes(folder_digest(&folder)?);
+                if found != digest {
+                    let reason = format!("its files have digest {}", found.short());
+                    return Err(TeacherError::Damaged { path: folder, reason });
+                }
+                load(&folder, &self.opened, &self.works)?
+            }
+        };
         self.last = Some((digest, decoder.clone()));
         Ok(decoder)
     }
 
+    /// The adapter that a policy is, hashed anew; `None` for one with weights of its own.
+    fn adapter(&self, digest: Digest) -> Result<Option<Adapter>, TeacherError> {
+        let folder = self.folder.join(digest.to_string());
+        if !folder.join(ADAPTER_MODEL_FILE).is_file() {
+            return Ok(None);
+        }
+        let damaged = |reason: String| TeacherError::Damaged { path: folder.clone(), reason };
+        let (config, base) = (self.first.config(), self.first_digest.as_bytes());
+        let adapter = Adapter::load_peft_over(&folder, config, base)
+            .map_err(|error| damaged(error.to_string()))?;
+        match self.name(&adapter)? {
+            found if found == digest => Ok(Some(adapter)),
+            found => Err(damaged(format!("its adapter makes the policy {}", found.short()))),
+        }
+    }
+
+    /// The digest of the first policy with an adapter: of what shape it is, and of its tensors.
+    fn name(&self, adapter: &Adapter) -> Result<Digest, TeacherError> {
+        let (config, tensors) = adapter.to_peft_bytes(self.first_as_base())?;
+        let parts = [sha256(&config), sha256(&tensors)];
+        Ok(digest_of(&json!({ "policy": self.first_digest, "adapter": parts }))?)
+    }
+
+    fn first_as_base(&self) -> BaseModel<'_> {
+        // The same wherever the folder lies: a name would be hashed with the rest.
+        BaseModel { name: "policy", revision: None, digest: self.first_digest.as_bytes() }
+    }
+
+    /// Stores what an adapter makes of a policy that is one itself, or the first, and returns its digest.
+    ///
+    /// # Errors
+    /// A parent with weights of its own, on which no adapter over the first policy can stand.
+    pub(crate) fn put_adapter(
+        &mut self,
+        parent: Digest,
+        learned: &Adapter,
+    ) -> Result<Digest, TeacherError> {
+        let whole = if parent == self.first_digest {
+            learned.clone()
+        } else {
+            let before = self.adapter(parent)?.ok_or_else(|| {
+                TeacherError::Config(format!(
+                    "the policy {} has weights of its own, and [policy_update.lora] learns adapters \
+                     over the first policy; leave the table out, or begin a run with it",
+                    parent.short()
+                ))
+            })?;
+            before.stacked(self.first.config(), learned)?
+        };
+        let digest = self.name(&whole)?;
+        let base = self.first_as_base();
+        self.keep(digest, |partial| Ok(whole.save_peft(partial, base)?))?;
+        self.last = Some((digest, self.first.merged(&whole)?));
+        Ok(digest)
+    }
+
     /// Stores a policy durably and returns its digest. Storing twice changes nothing.
     pub(crate) fn put(&mut self, policy: &Decoder) -> Result<Digest, TeacherError> {
-        let partial = self.folder.join(PARTIAL);
-        let failed = |source| unwritable(&partial, source);
-        if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(failed)?;
-        }
+        let partial = self.cleared()?;
         self.fill(&partial, policy)?;
         let digest = Digest::from_bytes(folder_digest(&partial)?);
-        let folder = self.folder.join(digest.to_string());
+        self.rename(digest)?;
+        self.last = Some((digest, policy.computing(self.opened.products)));
+        Ok(digest)
+    }
+
+    /// Fills a folder and gives it its name.
+    fn keep(
+        &self,
+        digest: Digest,
+        fill: impl FnOnce(&Path) -> Result<(), TeacherError>,
+    ) -> Result<(), TeacherError> {
+        let partial = self.cleared()?;
+        fill(&partial)?;
+        sync_files(&partial)?;
+        self.rename(digest)
+    }
+
+    fn cleared(&self) -> Result<PathBuf, TeacherError> {
+        let partial = self.folder.join(PARTIAL);
+        if partial.exists() {
+            fs::remove_dir_all(&partial).map_err(|source| unwritable(&partial, source))?;
+        }
+        Ok(partial)
+    }
+
+    fn rename(&self, digest: Digest) -> Result<(), TeacherError> {
+        let (partial, folder) = (self.folder.join(PARTIAL), self.folder.join(digest.to_string()));
+        let failed = |source| unwritable(&partial, source);
         match folder.exists() {
             true => fs::remove_dir_all(&partial).map_err(failed)?,
             false => fs::rename(&partial, &folder).map_err(failed)?,
         }
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-        self.last = Some((digest, policy.computing(self.opened.products)));
-        Ok(digest)
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)
     }
 
     fn fill(&self, partial: &Path, policy: &Decoder) -> Result<(), TeacherError> {
@@ -125,15 +210,20 @@ impl Policies {
                 write_atomic(&partial.join(name), &bytes).map_err(failed)?;
             }
         }
-        for entry in fs::read_dir(partial).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            File::open(path).and_then(|file| file.sync_all()).map_err(failed)?;
-        }
-        Ok(())
+        sync_files(partial)
     }
 }
 
 /// The policy in `folder`, computing as `opened` says, if `works` fit there.
 fn load(folder: &Path, opened: &Opened, works: &[Work]) -> Result<Decoder, TeacherError> {
     Ok(Decoder::load_for(folder, &opened.device, works)?.computing(opened.products))
+}
+
+fn sync_files(folder: &Path) -> Result<(), TeacherError> {
+    let failed = |source| unwritable(folder, source);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        File::open(path).and_then(|file| file.sync_all()).map_err(failed)?;
+    }
+    Ok(())
 }

@@ -92,7 +92,7 @@ impl Teacher {
     ) -> Result<Self, TeacherError> {
         // A recipe that no run can have would fail every update; it fails the start instead.
         if let Some(update) = &config.policy_update {
-            update.optimizer().check()?;
+            update.check()?;
         }
         config.check().map_err(TeacherError::Config)?;
         let asking = asking(&config)?;

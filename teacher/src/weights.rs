@@ -1,10 +1,11 @@
-//! SFT of a policy's weights on accepted edits.
+//! SFT of a policy on accepted edits: of all its weights, or of an adapter over them.
 //!
 //! **Invariant:** the same lessons lead to the same policy; a long update goes on from where it was
 //! last saved.
 //!
-//! Source: arXiv:2506.10943, section 3.1. Differences: all weights are trained and not an adapter,
-//! directives weigh more, and replay lines keep the policy's other abilities.
+//! Source: arXiv:2506.10943, section 3.1. Differences: all weights are trained where the config names no
+//! adapter, directives weigh more, and replay lines keep the policy's other abilities. An adapter is
+//! stacked on those of earlier updates, where the authors merge it into rounded weights.
 
 use std::io::ErrorKind;
 use std::num::NonZeroU64;
@@ -12,10 +13,13 @@ use std::path::PathBuf;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use seal_model::Decoder;
+use seal_model::{Adapter, Decoder, LoraSpec};
 use seal_protocol::Digest;
 use seal_recipe::{ResolvedQuota, resolved};
-use seal_training::{OptimRecipe, SaveError, Saves, TrainOptions, TrainSequence, fine_tune_with};
+use seal_training::{
+    InnerJob, InnerRecipe, OptimRecipe, SaveError, Saves, TrainError, TrainOptions, TrainSequence,
+    fine_tune_with, inner_updates_with,
+};
 use seal_trust::digest_of;
 use serde::Serialize;
 
@@ -36,6 +40,8 @@ struct Recipe<'a> {
     epochs: usize,
     directive_weight: f32,
     replay: Vec<ResolvedQuota>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lora: Option<&'a LoraSpec>,
 }
 
 const LOSS: &str = "mean over reply tokens + mean over replay tokens";
@@ -53,9 +59,51 @@ impl Teacher {
         let decoder = self.trainable()?.get(parent)?;
         let recipe_digest = self.policy_recipe_digest()?;
         let identity = [request, parent, recipe_digest].map(|digest| *digest.as_bytes()).concat();
-        let trained = self.fine_tune(&decoder, lessons, seed, &identity, report)?;
-        let policy_digest = self.trainable()?.put(&trained)?;
+        let policy_digest = match self.update_settings()?.adapter_recipe(lessons.len()) {
+            None => {
+                let trained = self.fine_tune(&decoder, lessons, seed, &identity, report)?;
+                self.trainable()?.put(&trained)?
+            }
+            Some(recipe) => {
+                let job = self.adapter_job(lessons, seed)?;
+                let adapter = self.adapt(&decoder, &job, &recipe, &identity, report)?;
+                self.trainable()?.put_adapter(parent, &adapter)?
+            }
+        };
         Ok(Learned { policy_digest, recipe_digest })
+    }
+
+    /// The lessons, and for each step of a pass as many replay lines as the config asks for.
+    fn adapter_job(&self, lessons: &[Lesson], seed: u64) -> Result<InnerJob, TeacherError> {
+        let settings = self.update_settings()?;
+        let mut sequences = self.lesson_rows(lessons, settings.directive_weight)?;
+        let steps = lessons.len().div_ceil(settings.batch.max(1));
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(1);
+        for (lines, quota) in self.replay_rows()? {
+            let drawn = replay_lines(lines.len(), quota.saturating_mul(steps), &mut rng);
+            sequences.extend(drawn.into_iter().map(|line| lines[line].clone()));
+        }
+        Ok(InnerJob { sequences, seed, start: None })
+    }
+
+    fn adapt(
+        &self,
+        parent: &Decoder,
+        job: &InnerJob,
+        recipe: &InnerRecipe,
+        identity: &[u8],
+        report: Report<'_>,
+    ) -> Result<Adapter, TeacherError> {
+        let (settings, unfinished) = (self.update_settings()?, self.unfinished());
+        let options = options(settings, identity, &unfinished);
+        let jobs = std::slice::from_ref(job);
+        let trained = inner_updates_with(parent, jobs, recipe, &options, report)?;
+        let adapters: Vec<Adapter> = trained
+            .into_iter()
+            .map(|outcome| outcome.map(|trained| trained.adapter).map_err(TrainError::from))
+            .collect::<Result<_, _>>()?;
+        adapters.into_iter().next().ok_or(TeacherError::NoWeights)
     }
 
     fn fine_tune(
@@ -82,15 +130,7 @@ impl Teacher {
             rows.chain(kept).collect()
         };
         let (optimizer, unfinished) = (settings.optimizer(), self.unfinished());
-        let options = TrainOptions {
-            gradient_checkpointing: settings.gradient_checkpointing,
-            saves: NonZeroU64::new(settings.save_steps).map(|every_steps| Saves {
-                every_steps,
-                identity,
-                files: std::slice::from_ref(&unfinished),
-                unusable: &|error: &SaveError| tracing::warn!("{error}"),
-            }),
-        };
+        let options = options(settings, identity, &unfinished);
         let count = steps.len() as u64;
         let (trained, _) = fine_tune_with(parent, &mut next, &optimizer, count, &options, report)?;
         Ok(trained)
@@ -125,6 +165,7 @@ impl Teacher {
             epochs: settings.epochs,
             directive_weight: settings.directive_weight,
             replay: resolved(&self.replay),
+            lora: settings.lora.as_ref(),
         })?)
     }
 
@@ -143,5 +184,21 @@ impl Teacher {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(unwritable(&file, error)),
             _ => Ok(()),
         }
+    }
+}
+
+fn options<'a>(
+    settings: &PolicyUpdateSettings,
+    identity: &'a [u8],
+    unfinished: &'a PathBuf,
+) -> TrainOptions<'a> {
+    TrainOptions {
+        gradient_checkpointing: settings.gradient_checkpointing,
+        saves: NonZeroU64::new(settings.save_steps).map(|every_steps| Saves {
+            every_steps,
+            identity,
+            files: std::slice::from_ref(unfinished),
+            unusable: &|error: &SaveError| tracing::warn!("{error}"),
+        }),
     }
 }
