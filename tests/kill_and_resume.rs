@@ -27,26 +27,62 @@ const KILLS: [(&str, usize); 12] = [
     ("student", 11),
 ];
 
+/// The same over a sequence, whose steps stand on each other.
+const KILLS_OF_A_SEQUENCE: [(&str, usize); 7] = [
+    ("teacher", 0),
+    ("student", 3),
+    ("auditor", 4),
+    ("launcher", 5),
+    ("student", 6),
+    ("auditor", 7),
+    ("student", 8),
+];
+
 #[test]
 fn a_killed_run_resumes_to_the_same_ledger_and_the_same_accepted_set() {
-    let undisturbed = Run::small(&[]);
+    check(&[], &KILLS);
+}
+
+#[test]
+fn a_killed_sequence_resumes_to_the_same_steps_and_the_same_matrix() {
+    let sequence = [
+        "--mode",
+        "continual",
+        "--contexts",
+        "3",
+        "--proposals",
+        "1",
+        "--held-out",
+        "0",
+        "--selection",
+        "paper",
+    ];
+    let [undisturbed, disturbed] = check(&sequence, &KILLS_OF_A_SEQUENCE);
+    let matrix = |run: &Run| common::stdout(&run.seal(&["--json", "report"]));
+    assert!(matrix(&undisturbed).contains("\"forgetting\""));
+    assert_eq!(matrix(&disturbed), matrix(&undisturbed));
+}
+
+fn check(settings: &[&str], kills: &[(&str, usize)]) -> [Run; 2] {
+    let undisturbed = Run::small(settings);
     let disturbed = undisturbed.copy();
     undisturbed.complete();
 
     let mut fired = 0;
-    for (victim, after) in KILLS {
+    for (victim, after) in kills {
         let mut run = disturbed.start();
-        if kill_when(&disturbed, &mut run, victim, after) {
+        if kill_when(&disturbed, &mut run, victim, *after) {
             fired += 1;
         }
         let _ = run.wait();
     }
     disturbed.complete();
 
-    assert!(fired >= KILLS.len() - 2, "only {fired} of {} kills hit a live run", KILLS.len());
+    assert!(fired >= kills.len() - 2, "only {fired} of {} kills hit a live run", kills.len());
     assert_eq!(disturbed.ledger(), undisturbed.ledger());
     let verified = disturbed.seal(&["verify", "--all"]);
     assert!(verified.status.success(), "{}", common::stderr(&verified));
+    [undisturbed, disturbed]
 }
 
 /// Waits until enough tasks are recorded, then kills. False if the run was over before.

@@ -72,27 +72,6 @@ fn a_sequence_yields_a_forgetting_matrix_and_every_step_of_it_is_evidence() {
 }
 
 #[test]
-fn the_same_sequence_in_another_folder_is_the_same_to_the_bit() {
-    let small = || {
-        let run = Run::small(&[
-            "--mode",
-            "continual",
-            "--contexts",
-            "2",
-            "--proposals",
-            "1",
-            "--held-out",
-            "0",
-            "--selection",
-            "paper",
-        ]);
-        run.complete();
-        run.ledger()
-    };
-    assert_eq!(small(), small());
-}
-
-#[test]
 fn continued_pre_training_measures_one_adapter_for_all_passages_and_signs_nothing() {
     let run = Run::small(&[
         "--mode",

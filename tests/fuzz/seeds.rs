@@ -2,9 +2,9 @@
 
 use seal_model::BaseModel;
 use seal_protocol::{
-    AskRequest, ChatMessage, ChatRole, Cosignature, Digest, Directives, LedgerHead, LedgerQuestion,
-    LossPart, Nano, PolicyUpdateRequest, PromoteRequest, ProposalMethod, ProposeRequest,
-    RollBackRequest, SelfEdit, TrainingExample,
+    AskRequest, ChatMessage, ChatRole, Cosignature, Digest, Directives, ExtendRequest, LedgerHead,
+    LedgerQuestion, LossPart, Nano, PolicyUpdateRequest, PromoteRequest, ProposalMethod,
+    ProposeRequest, RollBackRequest, SelfEdit, TrainingExample,
 };
 use seal_trust::{
     LedgerProof, canonical_json, envelope_to_bytes, merkle, payload_bytes, sign_checkpoint,
@@ -114,7 +114,10 @@ fn edits() -> Vec<Seed> {
 }
 
 fn replies() -> Vec<Seed> {
-    let structured = r#"{"examples":["The tower stands in Velm."],"rationale":"it is new"}"#;
+    let structured = concat!(
+        r#"{"rationale":"it is new","directives":{"learning_rate":1e-3,"epochs":3,"lora_rank":null},"#,
+        r#""sequences":["The tower stands in Velm."],"pairs":[{"question":"Where?","answer":"Velm"}]}"#
+    );
     let questions = "Question 1: Where?\nAnswer: In Velm.\n\nQuestion 2: Who?\nAnswer: Orla.";
     vec![
         ("reply", "lines", b"1. One thing.\n2. Another.\n---\nMore.".to_vec(), true),
@@ -144,6 +147,13 @@ fn bodies() -> Vec<Seed> {
         verdicts: verdicts.clone(),
         seed: 1,
     };
+    let extend = ExtendRequest {
+        stage: "sequence-1".into(),
+        verdicts: verdicts.clone(),
+        edits: vec![sign_statement(&trust::keys().teacher, &trust::self_edit()).unwrap()],
+        parent: None,
+        seed: 1,
+    };
     let head = LedgerHead { origin: "seal.internal/auditor".into(), size: 9, root: digest };
     let question = LedgerQuestion { known: vec![head], verdicts: vec![digest], at: Some(9) };
     let back = RollBackRequest { version: "base".into(), reason: "worse".into() };
@@ -157,6 +167,7 @@ fn bodies() -> Vec<Seed> {
         ("http_body", "promote", body(8, &PromoteRequest { verdicts }), true),
         ("http_body", "roll-back", body(9, &back), true),
         ("http_body", "ask", body(10, &ask), true),
+        ("http_body", "extend", body(11, &extend), true),
         ("http_body", "deep", [&[4][..], &b"[".repeat(1000)].concat(), false),
     ]
 }

@@ -25,6 +25,8 @@ const MOST_PAIRS: usize = 64;
 const LONGEST_SEQUENCE_CHARS: usize = 4000;
 const LONGEST_PAIR_CHARS: usize = 2000;
 const LONGEST_RATIONALE_CHARS: usize = 2000;
+/// Longest reason that quotes what the parser met.
+const LONGEST_REASON_CHARS: usize = 300;
 const MOST_EPOCHS: u32 = 100;
 const LARGEST_RANK: u32 = 256;
 
@@ -203,7 +205,7 @@ impl Structured {
             if error.is_eof() {
                 return StructuredError::CutOff;
             }
-            StructuredError::Shape(error.to_string())
+            StructuredError::Shape(bounded(&error.to_string()))
         })?;
         match &read.directives {
             Some(wishes) => wishes.check_named(allowed)?,
@@ -254,6 +256,16 @@ impl Structured {
             rationale,
         }
     }
+}
+
+/// The parser's words without what it quotes at length, or what would steer a terminal.
+fn bounded(words: &str) -> String {
+    let plain = |one: char| if one.is_control() { char::REPLACEMENT_CHARACTER } else { one };
+    let mut told: String = words.chars().map(plain).take(LONGEST_REASON_CHARS).collect();
+    if words.chars().nth(LONGEST_REASON_CHARS).is_some() {
+        told.push('…');
+    }
+    told
 }
 
 fn is_rate(rate: f64) -> bool {

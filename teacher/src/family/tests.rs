@@ -322,6 +322,17 @@ fn a_control_character_that_json_spells_out_is_refused_by_its_field() {
 }
 
 #[test]
+fn no_reason_repeats_a_reply_at_length_or_steers_a_terminal() {
+    let long = format!("{{\"{}\": 1}}", "a".repeat(100_000));
+    let steering = "{\"\\u001b[2J\\u0007\": 1}";
+    for reply in [long.as_str(), steering] {
+        let told = read("structured", reply).unwrap_err().to_string();
+        assert!(told.contains("unknown field") && told.chars().count() < 400, "{told}");
+        assert!(!told.contains(char::is_control), "{told:?}");
+    }
+}
+
+#[test]
 fn a_reply_that_was_cut_off_says_so_wherever_it_was_cut() {
     let whole = structured().to_string();
     for end in 1..whole.len() {

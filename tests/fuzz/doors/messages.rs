@@ -7,9 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::Signer;
 use seal_protocol::{
     AskRequest, AuditRequest, AuditSubmission, ConsolidateRequest, Cosignature, Digest, Envelope,
-    EnvelopeSignature, IN_TOTO_PAYLOAD_TYPE, InnerUpdateRequest, LedgerQuestion, LedgerShown,
-    PolicyUpdate, PolicyUpdateRequest, Predicate, PromoteRequest, ProposeRequest, RollBackRequest,
-    SelfEdit, ServingChange, Verdict, VerdictKind,
+    EnvelopeSignature, ExtendRequest, IN_TOTO_PAYLOAD_TYPE, InnerUpdateRequest, LedgerQuestion,
+    LedgerShown, PolicyUpdate, PolicyUpdateRequest, Predicate, PromoteRequest, ProposeRequest,
+    RollBackRequest, SelfEdit, ServingChange, Verdict, VerdictKind,
 };
 use seal_trust::{
     Expectation, LedgerProof, RootDraft, SigningKey, TrustRoot, canonical_json, check_verdict,
@@ -152,7 +152,7 @@ pub fn trust_root(sent: &[u8]) -> bool {
 /// One byte that chooses the path, and the body sent there.
 pub fn http_body(sent: &[u8]) -> bool {
     let Some((path, body)) = sent.split_first() else { return false };
-    match path % 11 {
+    match path % 12 {
         0 => takes::<ProposeRequest>(body),
         1 => takes::<PolicyUpdateRequest>(body),
         2 => takes::<InnerUpdateRequest>(body),
@@ -163,7 +163,8 @@ pub fn http_body(sent: &[u8]) -> bool {
         7 => takes::<LedgerShown>(body),
         8 => takes::<PromoteRequest>(body),
         9 => takes::<RollBackRequest>(body),
-        _ => takes::<AskRequest>(body),
+        10 => takes::<AskRequest>(body),
+        _ => takes::<ExtendRequest>(body),
     }
 }
 
