@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {
-    /// Among candidates that passed every gate with a proven gain: best graded reward, then best
-    /// dense score, then the first.
+    /// Among candidates that passed every gate with a proven gain: best [`Reward`], then best dense
+    /// score, then the first.
     #[default]
     Strict,
     /// The authors' rule: best mean of rounded accuracies, first on ties, no threshold, no gate.
@@ -18,13 +18,32 @@ pub enum Selection {
     Paper,
 }
 
+/// What `strict` compares candidates by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reward {
+    /// Share of τ answered right, as in the original system. With few items many candidates tie.
+    #[default]
+    Graded,
+    /// Mean likelihood of the gold answers: `exp` of the nats per token of each, so that one hopeless
+    /// item weighs no more than one wrong answer. Between 0 and 1, like the graded reward.
+    Likelihood,
+}
+
+impl Reward {
+    /// Left out of settings, so that policy digests of before stay.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// One candidate as `strict` sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
     /// Passed every stage of the gate, proven gain included.
     pub passed: bool,
-    /// Share of τ answered right, if measured.
-    pub graded: Option<f64>,
+    /// Its reward on τ, from 0 to 1, if measured.
+    pub reward: Option<f64>,
     /// Mean log-probability of the gold answers in nats per token, if measured.
     pub dense: Option<f64>,
 }
@@ -84,14 +103,14 @@ fn rounded(accuracy: f64) -> f64 {
 pub fn strict(candidates: &[Standing]) -> Option<usize> {
     let mut best: Option<(usize, f64, f64)> = None;
     for (index, candidate) in candidates.iter().enumerate() {
-        let (true, Some(graded), Some(dense)) =
-            (candidate.passed, candidate.graded, candidate.dense)
+        let (true, Some(reward), Some(dense)) =
+            (candidate.passed, candidate.reward, candidate.dense)
         else {
             continue;
         };
-        let better = best.is_none_or(|(_, g, d)| graded > g || (graded == g && dense > d));
-        if better && graded.is_finite() && dense.is_finite() {
-            best = Some((index, graded, dense));
+        let better = best.is_none_or(|(_, r, d)| reward > r || (reward == r && dense > d));
+        if better && reward.is_finite() && dense.is_finite() {
+            best = Some((index, reward, dense));
         }
     }
     best.map(|(index, ..)| index)
@@ -106,9 +125,9 @@ mod tests {
     use super::*;
     use crate::reference_data;
 
-    fn standing(passed: bool, graded: f64, dense: f64) -> Standing {
-        let (graded, dense) = (Some(graded), Some(dense));
-        Standing { passed, graded, dense }
+    fn standing(passed: bool, reward: f64, dense: f64) -> Standing {
+        let (reward, dense) = (Some(reward), Some(dense));
+        Standing { passed, reward, dense }
     }
 
     #[test]
@@ -157,7 +176,7 @@ mod tests {
 
     #[test]
     fn strict_treats_an_absent_measurement_as_no_candidate() {
-        let absent = Standing { passed: true, graded: Some(0.9), dense: None };
+        let absent = Standing { passed: true, reward: Some(0.9), dense: None };
         assert_eq!(strict(&[absent, standing(true, f64::NAN, 0.0)]), None);
     }
 

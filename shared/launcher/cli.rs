@@ -87,7 +87,8 @@ pub(crate) enum Command {
     /// from other tools.
     #[command(subcommand)]
     Import(Import),
-    /// Compare the selection rule, the sequence builder, the graders or the text rules with recorded data.
+    /// Compare the selection rule, the sequence builder, the graders or the text rules with recorded data;
+    /// or our reward with the paper's.
     #[command(subcommand)]
     Check(Check),
     /// Several seeds in a row with all controls, for figures that hold.
@@ -486,6 +487,19 @@ pub(crate) enum Check {
         /// an edit that every gate passed.
         #[arg(long = "input", value_name = "FILE")]
         inputs: Vec<PathBuf>,
+    },
+    /// How much of a reward is the edit and how much the seed, and what the edits it picks are worth:
+    /// ours beside the paper's scheme at equal compute, on the miniature.
+    Reward {
+        /// Contexts to compare on; the intervals are over them.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=200))]
+        contexts: u32,
+        /// Fixes contexts, edits and every run.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Have all edits begin so, for edits that are alike: `plan_mixed size_12`.
+        #[arg(long, default_value = "", value_name = "PLAN SIZE")]
+        begin: String,
     },
     /// Every grader beside the verdicts of a recorded judge.
     Graders {

@@ -3,12 +3,12 @@
 use seal_protocol::{AuditPurpose, Decision};
 use serde::{Deserialize, Serialize};
 
-use super::measurement::share;
+use super::measurement::{likelihood, share};
 use super::{
     GateSettings, Outcome, PairedPanel, Panel, PanelName, Stage, StageRecord, measured_stages,
     unmeasured_stages,
 };
-use crate::selection::{Selection, Standing, paper, strict};
+use crate::selection::{Reward, Selection, Standing, paper, strict};
 use crate::statistics::mean;
 
 /// One candidate as the gate sees it.
@@ -56,7 +56,7 @@ pub fn rule_group(
         (AuditPurpose::Evaluation, _) => None,
         (AuditPurpose::Edit, Selection::Paper) => paper_winner(panels, candidates, &stages),
         (AuditPurpose::Edit | AuditPurpose::Promotion, _) => {
-            strict_winner(panels, candidates, &stages)
+            strict_winner(settings.reward, panels, candidates, &stages)
         }
     };
     let gated = !(purpose == AuditPurpose::Edit && settings.selection == Selection::Paper);
@@ -132,13 +132,17 @@ fn paper_winner(
 }
 
 fn strict_winner(
+    by: Reward,
     panels: &[Panel],
     candidates: &[Judged<'_>],
     stages: &[Vec<StageRecord>],
 ) -> Option<usize> {
     let standing = |(candidate, stages): (&Judged<'_>, &Vec<StageRecord>)| Standing {
         passed: stages.iter().all(StageRecord::permits),
-        graded: reward(panels, candidate, graded),
+        reward: match by {
+            Reward::Graded => reward(panels, candidate, graded),
+            Reward::Likelihood => reward(panels, candidate, likely),
+        },
         dense: reward(panels, candidate, dense),
     };
     let standings: Vec<Standing> = candidates.iter().zip(stages).map(standing).collect();
@@ -155,6 +159,10 @@ fn reward(panels: &[Panel], candidate: &Judged<'_>, score: Score) -> Option<f64>
 
 fn graded(name: PanelName, panels: &[Panel], candidate: &Judged<'_>) -> Option<f64> {
     share(&outcomes(name, panels, candidate))
+}
+
+fn likely(name: PanelName, panels: &[Panel], candidate: &Judged<'_>) -> Option<f64> {
+    likelihood(&outcomes(name, panels, candidate))
 }
 
 fn dense(name: PanelName, panels: &[Panel], candidate: &Judged<'_>) -> Option<f64> {

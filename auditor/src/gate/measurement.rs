@@ -112,3 +112,15 @@ pub fn share(outcomes: &[Outcome]) -> Option<f64> {
     let right = outcomes.iter().filter(|outcome| outcome.exact).count();
     (!outcomes.is_empty()).then(|| right as f64 / outcomes.len() as f64)
 }
+
+/// Mean likelihood of the gold answers, each the geometric mean over its tokens; an empty answer counts
+/// nothing. `None` without items or where one was not measured. Each is rounded to millionths before
+/// they are added, so that no machine's `exp` can change a choice.
+pub fn likelihood(outcomes: &[Outcome]) -> Option<f64> {
+    let of_one = |outcome: &Outcome| match outcome.log_prob? {
+        _ if outcome.empty => Some(0),
+        nats => Some(Micro::from_f64(nats.to_f64().min(0.0).exp()).0),
+    };
+    let sum: i64 = outcomes.iter().map(of_one).sum::<Option<i64>>()?;
+    (!outcomes.is_empty()).then(|| Micro(sum).to_f64() / outcomes.len() as f64)
+}

@@ -4,7 +4,7 @@ use seal_protocol::AuditPurpose;
 use serde::{Deserialize, Serialize};
 
 use super::DivergenceGate;
-use crate::selection::Selection;
+use crate::selection::{Reward, Selection};
 
 /// What proves a gain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub enum Evidence {
 pub struct GateSettings {
     /// How a group's winner is found.
     pub selection: Selection,
+    /// What `strict` compares the candidates of a group by.
+    #[serde(skip_serializing_if = "Reward::is_default")]
+    pub reward: Reward,
     /// One-sided level of every proof of gain, over all attempts on a context together.
     pub alpha: f64,
     /// Share of the level that is kept for later attempts on the same context, so that resubmitting
@@ -98,6 +101,7 @@ impl Default for GateSettings {
     fn default() -> Self {
         Self {
             selection: Selection::default(),
+            reward: Reward::default(),
             alpha: 0.05,
             retry_share: 0.1,
             evidence: Evidence::default(),

@@ -4,7 +4,7 @@ use seal_protocol::{Decision, Digest, Micro};
 
 use super::*;
 use crate::items::ItemKind;
-use crate::selection::Selection;
+use crate::selection::{Reward, Selection};
 
 const ALPHA: f64 = 0.045;
 
@@ -453,4 +453,59 @@ fn refusing_what_is_harmless_is_no_way_to_keep_a_secret() {
     assert_eq!(judged(None), [""; 0]);
     assert_eq!(judged(Some(3)), [""; 0]);
     assert_eq!(judged(Some(4)), ["protected.over-refusal"]);
+}
+
+/// Two good candidates: the first answers one item more, the second finds the gold likelier throughout.
+fn rivals() -> Vec<Vec<Vec<Outcome>>> {
+    let [mut graded, mut likely] = [good(), good()];
+    graded[0] = outcomes(5, 4, -1.0);
+    likely[0] = outcomes(5, 3, -0.5);
+    vec![graded, likely]
+}
+
+fn winner(reward: Reward, group: &[Vec<Vec<Outcome>>]) -> Option<usize> {
+    let (early, panels) = (early(), edit_panels());
+    let judged = |outcomes| Judged { early: &early, outcomes: Some(outcomes) };
+    let candidates: Vec<Judged<'_>> = group.iter().map(|one| judged(one)).collect();
+    let settings = GateSettings { reward, ..GateSettings::default() };
+    let rulings = judge(&settings, AuditPurpose::Edit, ALPHA, &panels, &candidates);
+    rulings.iter().position(|ruling| ruling.decision == Decision::Accept)
+}
+
+#[test]
+fn what_strict_compares_by_is_asked_for_and_graded_otherwise() {
+    assert_eq!(winner(Reward::Graded, &rivals()), Some(0));
+    assert_eq!(winner(Reward::Likelihood, &rivals()), Some(1));
+    assert_eq!(GateSettings::default().reward, Reward::Graded);
+}
+
+#[test]
+fn a_likelihood_that_is_absent_or_of_an_empty_answer_wins_nothing() {
+    let mut group = rivals();
+    group[1][0].iter_mut().for_each(|outcome| outcome.empty = true);
+    assert_eq!(winner(Reward::Likelihood, &group), Some(0));
+    let mut group = rivals();
+    group[1][0][2].log_prob = None;
+    assert_eq!(winner(Reward::Likelihood, &group), Some(0));
+}
+
+#[test]
+fn a_likelihood_is_a_mean_per_item_that_one_hopeless_item_cannot_sink() {
+    let certain = Outcome { exact: true, empty: false, log_prob: Some(Micro(0)) };
+    let hopeless = Outcome { log_prob: Some(Micro::from_f64(-40.0)), ..certain };
+    assert_eq!(likelihood(&[certain, certain, certain, hopeless]), Some(0.75));
+    let half = Outcome { log_prob: Some(Micro::from_f64(0.5_f64.ln())), ..certain };
+    assert_eq!(likelihood(&[half, half]), Some(0.5));
+    assert_eq!(likelihood(&[]), None);
+    assert_eq!(likelihood(&[Outcome { log_prob: None, ..certain }]), None);
+}
+
+#[test]
+fn settings_without_a_reward_keep_their_digest() {
+    let text = serde_json::to_string(&GateSettings::default()).unwrap();
+    assert!(!text.contains("reward"), "{text}");
+    let likely = GateSettings { reward: Reward::Likelihood, ..GateSettings::default() };
+    let text = serde_json::to_string(&likely).unwrap();
+    assert!(text.contains(r#""reward":"likelihood""#), "{text}");
+    assert_eq!(serde_json::from_str::<GateSettings>(&text).unwrap(), likely);
 }

@@ -7,13 +7,15 @@ mod bootstrap;
 mod paired_t;
 mod power;
 mod proportion;
+mod reliability;
 mod sign_test;
 
 pub(crate) use bootstrap::quantile;
-pub use bootstrap::{RESAMPLES, bootstrap_mean};
+pub use bootstrap::{RESAMPLES, bootstrap_mean, bootstrap_units};
 pub use paired_t::PairedT;
 pub use power::detectable_drop;
 pub use proportion::{binomial_at_least, wilson};
+pub use reliability::{Components, Seeds};
 use serde::{Deserialize, Serialize};
 pub use sign_test::{Discordant, PairedOutcome};
 

@@ -17,8 +17,8 @@ use crate::vocabulary::{UnknownWord, Vocabulary};
 pub mod complete;
 
 /// The parts of an inner update's loss, each a mean of its own.
-const LINES: usize = 0;
-const PASSAGE: usize = 1;
+pub(crate) const LINES: usize = 0;
+pub(crate) const PASSAGE: usize = 1;
 
 /// Replay lines of an inner update: of the training world, and refusals.
 pub const REPLAY_LINES: (usize, usize) = (18, 6);

@@ -25,6 +25,7 @@ pub mod manifest;
 pub mod mix;
 pub mod passages;
 pub mod pretrain;
+pub mod rewards;
 pub mod run_data;
 pub mod vocabulary;
 pub mod world;

@@ -2,6 +2,7 @@
 
 mod graders;
 mod policy;
+mod reward;
 mod rows;
 mod rules;
 mod selection;
@@ -29,6 +30,9 @@ pub(crate) async fn check(global: &Global, check: &Check) -> Result<Option<Ended
             rules::check(global, file, rules, tau.as_deref()).await
         }
         Check::Policy { bundle, inputs } => policy::check(global, bundle, inputs),
+        Check::Reward { contexts, seed, begin } => {
+            reward::check(global, *contexts as usize, *seed, begin)
+        }
         Check::Graders { file, passages } => {
             graders::check(global, file, passages.as_deref()).await
         }

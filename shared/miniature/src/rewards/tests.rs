@@ -1,0 +1,54 @@
+use super::*;
+use crate::base::write_base;
+use crate::effects::complete;
+use crate::run_data::RunCounts;
+use candle_core::Device;
+
+/// Both updates of a good edit, one of them twice and in other company, and the base.
+#[test]
+fn a_score_is_fixed_by_its_run_and_a_good_edit_has_a_high_one() {
+    let dir = tempfile::tempdir().unwrap();
+    write_base(dir.path()).unwrap();
+    let decoder = Decoder::load(dir.path(), &Device::Cpu).unwrap();
+    let counts = RunCounts { train: 2, evaluation: 0, poisoned: 0, ..RunCounts::default() };
+    let data = RunData::draw(3, counts).unwrap();
+    let bench = RewardBench::new(&decoder, &data);
+    let lines = complete::everything(&data.contexts[0].1.profile);
+    let good = |seed| Run { context: 0, lines: &lines, seed };
+    let other = Run { context: 1, lines: &lines[..2], seed: 7 };
+
+    let alone = bench.measure(&[good(1)], Update::Gentle).unwrap()[0];
+    let company = bench.measure(&[other, good(1), good(2)], Update::Gentle).unwrap();
+    assert_eq!(company[1], alone);
+    assert_ne!(company[2].score.reward.likelihood, alone.score.reward.likelihood);
+    let base = bench.untouched(0).unwrap();
+    for split in [|score: &Score| score.reward, |score: &Score| score.confirmation] {
+        assert!(split(&alone.score).graded > split(&base).graded + 0.5, "{alone:?} {base:?}");
+        let likelihood = split(&alone.score).likelihood;
+        assert!(likelihood > split(&base).likelihood && likelihood <= 1.0, "{alone:?} {base:?}");
+    }
+    assert_eq!(alone.steps, 14);
+
+    let published = bench.measure(&[other, good(1)], Update::Published).unwrap();
+    assert_eq!(published[1].steps, 10 * (lines.len() as u64 + 1));
+    assert_eq!(published[0].steps, 30);
+    assert!(published[1].score.reward.graded > base.reward.graded, "{published:?}");
+}
+
+#[test]
+fn proposals_are_as_many_as_asked_fixed_by_the_seed_and_begin_as_told() {
+    let dir = tempfile::tempdir().unwrap();
+    write_base(dir.path()).unwrap();
+    let decoder = Decoder::load(dir.path(), &Device::Cpu).unwrap();
+    let counts = RunCounts { train: 1, evaluation: 0, poisoned: 0, ..RunCounts::default() };
+    let data = RunData::draw(3, counts).unwrap();
+    let bench = RewardBench::new(&decoder, &data);
+    let texts = |seed| -> Vec<String> {
+        let edits = bench.propose(0, 4, " plan_mixed size_6", seed).unwrap();
+        edits.iter().map(Edit::text).collect()
+    };
+    assert_eq!(texts(1), texts(1));
+    assert_ne!(texts(1), texts(2));
+    assert_eq!(texts(1).len(), 4);
+    assert!(texts(1).iter().all(|text| text.starts_with("plan_mixed size_6 ")));
+}
