@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::run_dir::RunDir;
 
+mod policies;
 mod verification;
 
 pub(crate) use verification::{trust_roots, verify_all, verify_version};

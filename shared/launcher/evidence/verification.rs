@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** the first thing that does not fit is an error that names its file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,6 +18,7 @@ use seal_trust::{
 use seal_witness::predecessor_files;
 use serde::Serialize;
 
+use super::policies;
 use crate::run_dir::RunDir;
 
 /// What was verified, line by line.
@@ -98,7 +99,7 @@ struct Check<'a> {
     now: UnixSeconds,
 }
 
-type Verdicts = BTreeMap<Digest, Verdict>;
+pub(super) type Verdicts = BTreeMap<Digest, Verdict>;
 
 impl<'a> Check<'a> {
     fn open(run: &'a RunDir) -> Result<Self> {
@@ -147,8 +148,8 @@ impl<'a> Check<'a> {
         for (file, envelope) in envelopes(&state.join("policy-updates"))? {
             let verified = self.verify::<PolicyUpdate>(&file, &envelope)?;
             check_name(&file, &verified.payload_digest)?;
-            check_policy_update(&file, &verified.statement.predicate, verdicts)?;
-            check_policy(&state, &verified.statement.predicate)?;
+            policies::check_update(&file, &verified.statement.predicate, verdicts)?;
+            policies::check(&state, &verified.statement.predicate.policy_digest, verdicts)?;
             updates += 1;
         }
         Ok(format!("{edits} edits, {updates} policy updates, each from verified verdicts alone"))
@@ -219,37 +220,6 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Each verdict it lists exists, allows edits to feed a policy, and allows just the listed ones.
-fn check_policy_update(file: &Path, update: &PolicyUpdate, verdicts: &Verdicts) -> Result<()> {
-    let mut allowed = BTreeSet::new();
-    for digest in &update.verdict_digests {
-        let verdict = verdicts.get(digest).filter(|verdict| verdict.kind == VerdictKind::Edit);
-        let verdict = verdict.with_context(|| {
-            format!(
-                "`{}` lists verdict {}, which the auditor never gave",
-                file.display(),
-                digest.short()
-            )
-        })?;
-        allowed.extend(verdict.edit_digests.iter().copied());
-    }
-    let used: BTreeSet<Digest> = update.edit_digests.iter().copied().collect();
-    ensure!(used == allowed, "`{}` learned from edits that no verdict allows", file.display());
-    Ok(())
-}
-
-fn check_policy(state: &Path, update: &PolicyUpdate) -> Result<()> {
-    let folder = state.join("policies").join(update.policy_digest.to_string());
-    let digest = seal_model::folder_digest(&folder)
-        .with_context(|| format!("cannot digest the policy `{}`", folder.display()))?;
-    ensure!(
-        Digest::from_bytes(digest) == update.policy_digest,
-        "`{}` holds other weights than its policy update says",
-        folder.display()
-    );
-    Ok(())
-}
-
 fn envelopes(folder: &Path) -> Result<Vec<(PathBuf, Envelope)>> {
     files(folder)?
         .into_iter()
@@ -285,7 +255,7 @@ fn entry_name(path: &Path) -> std::borrow::Cow<'_, str> {
     path.file_name().map_or_else(Default::default, std::ffi::OsStr::to_string_lossy)
 }
 
-fn read(file: &Path) -> Result<Vec<u8>> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))
 }
 
