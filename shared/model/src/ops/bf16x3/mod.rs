@@ -252,7 +252,9 @@ impl Product<'_> {
             std::slice::from_raw_parts_mut(self.c.0.add((row + i) * n + column), width)
         };
         if (height, width) == (SIDE, SIDE) {
-            return work(Square { first: part(0).as_mut_ptr(), stride: n, accumulate });
+            // SAFETY: the same. It is no slice's pointer, for it goes on to the rows below.
+            let first = unsafe { self.c.0.add(row * n + column) };
+            return work(Square { first, stride: n, accumulate });
         }
         let mut copy = [[0.0; SIDE]; SIDE];
         if accumulate {
