@@ -288,6 +288,9 @@ pub(super) fn formatted(
     if widths.into_iter().any(is_wide) || format.contains('*') {
         return Err(failed("a format asks for too much padding"));
     }
+    if !names_are_ascii(style, format) {
+        return Err(failed("a format names an argument in letters beyond ASCII"));
+    }
     let places = format.matches(['{', '%']).count();
     let arguments: Vec<Value> = arguments
         .iter()
@@ -301,6 +304,29 @@ pub(super) fn formatted(
     let each = MAX_FORMAT_WIDTH + longest.unwrap_or(0);
     meter.charge(format.len() + places.saturating_mul(each))?;
     format_filter(style, format, &arguments).map(Value::from)
+}
+
+/// Whether what stands between `%(` and `)`, or `{` and `}`, is ASCII. minijinja 2.24 takes such names
+/// apart byte by byte and panics within a longer letter.
+fn names_are_ascii(style: FormatStyle, format: &str) -> bool {
+    let (mark, open, close) = match style {
+        FormatStyle::Printf => ("%", "(", ')'),
+        _ => ("{", "", '}'),
+    };
+    let mut rest = format;
+    while let Some(at) = rest.find(mark) {
+        rest = &rest[at + mark.len()..];
+        if let Some(escaped) = rest.strip_prefix(mark) {
+            rest = escaped;
+        } else if let Some(name) = rest.strip_prefix(open) {
+            let end = name.find(close).unwrap_or(name.len());
+            if !name[..end].is_ascii() {
+                return false;
+            }
+            rest = &name[end..];
+        }
+    }
+    true
 }
 
 /// `value[start:stop:step]` of a text or list.

@@ -65,3 +65,24 @@ fn what_cannot_be_computed_is_an_error_and_no_panic() {
     let bounds = [&Value::from(i64::MIN), &Value::from(i64::MAX), &Value::from(i64::MIN)];
     assert!(slice(&meter, &Value::from(vec![1, 2]), bounds).is_ok());
 }
+
+#[test]
+fn names_beyond_ascii_in_a_format_are_an_error_and_no_panic() {
+    let meter = Meter::new(0);
+    let done = |style, format: &str| formatted(&meter, style, format, &[Value::from(1)]);
+    for format in ["%(쉌", "%(ä)s", "% %(쉌)d", "%%%(é)s"] {
+        assert!(done(FormatStyle::Printf, format).is_err(), "{format}");
+    }
+    for format in ["{쉌}", "{쉌", "{:쉌>5}", "{{{é}"] {
+        assert!(done(FormatStyle::StrFormat, format).is_err(), "{format}");
+    }
+    // Beside what is filled in, every letter may stand.
+    for (style, format, expected) in [
+        (FormatStyle::Printf, "häuser: %d (쉌)", "häuser: 1 (쉌)"),
+        (FormatStyle::Printf, "100%% (쉌) %d", "100% (쉌) 1"),
+        (FormatStyle::StrFormat, "{{쉌}} {}", "{쉌} 1"),
+    ] {
+        let found = done(style, format).unwrap();
+        assert_eq!(text(&meter, &found).unwrap(), expected, "{format}");
+    }
+}
