@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::path::PathBuf;
+
 use common::{Run, stderr, stdout};
 use seal_conductor::client::ClientError;
 use seal_protocol::{
@@ -146,4 +148,29 @@ fn daemons_on_loopback_tcp_do_the_same_work() {
     run.complete();
     assert!(!run.path("sockets/student.sock").exists());
     assert!(run.seal(&["verify", "--all"]).status.success());
+}
+
+/// Policies that are adapters over the first one are part of the evidence like any other.
+#[test]
+fn a_run_whose_policy_learns_by_an_adapter_verifies_and_a_changed_adapter_is_found() {
+    let run = Run::small(&[]);
+    let config = run.path("teacher.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let lora =
+        "[policy_update.lora]\nr = 4\nlora_alpha = 8\ntarget_modules = [\"q_proj\"]\n\n[ledger]\n";
+    assert!(text.contains("\n[ledger]\n"));
+    std::fs::write(&config, text.replacen("[ledger]\n", lora, 1)).unwrap();
+    run.complete();
+    assert!(run.seal(&["verify", "--all"]).status.success());
+
+    let policies = common::files_below(&run.path("teacher/state/policies"));
+    let adapter = |file: &&PathBuf| file.ends_with("adapter_model.safetensors");
+    let adapter = policies.iter().find(adapter).expect("the policy is an adapter");
+    let mut bytes = std::fs::read(adapter).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last] ^= 1;
+    std::fs::write(adapter, bytes).unwrap();
+    let refused = run.seal(&["verify", "--all"]);
+    assert!(!refused.status.success());
+    assert!(stderr(&refused).contains("holds other weights"), "{}", stderr(&refused));
 }

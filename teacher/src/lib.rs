@@ -21,6 +21,7 @@ mod family;
 mod family_choice;
 mod memory;
 mod policies;
+mod policy_name;
 mod policy_update;
 mod prompt;
 mod propose;
@@ -53,6 +54,7 @@ pub use family::{
 };
 pub use family_choice::FamilyChoice;
 pub use memory::works;
+pub use policy_name::policy_digest;
 pub use prompt::{PromptError, Prompter, WrittenPrompt};
 pub use python_text::strip as stripped;
 pub use reply::{ParsedReply, PromptFamily, Unparsed};

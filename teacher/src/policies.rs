@@ -1,8 +1,8 @@
 //! The policies: the first one, and those that policy updates made.
 //!
 //! A policy is a model folder of its own (weights with copies of the first policy's config and
-//! tokenizer), named by its folder digest: the same function that names base models. Or it is an adapter
-//! over the first policy, a folder in PEFT's format, named by the digests of both.
+//! tokenizer), or an adapter over the first policy in PEFT's format; [`crate::policy_name`] says what each
+//! is called.
 //!
 //! **Invariant:** a folder under `policies/` is whole; it is filled under another name and renamed.
 
@@ -11,14 +11,13 @@ use std::path::{Path, PathBuf};
 
 use seal_model::device::Opened;
 use seal_model::fit::Work;
-use seal_model::{Adapter, BaseModel, Decoder, ModelError, folder_digest};
-use seal_protocol::{ADAPTER_MODEL_FILE, Digest};
+use seal_model::{Adapter, Decoder, ModelError, folder_digest};
+use seal_protocol::Digest;
 use seal_service::store::write_atomic;
-use seal_trust::{digest_of, sha256};
-use serde_json::json;
 
 use crate::edits::unwritable;
 use crate::error::TeacherError;
+use crate::policy_name::{adapter_in, as_base, is_adapter, of_adapter};
 
 /// Files beside the weights that decide what a policy computes and how it is talked to.
 const COMPANIONS: [&str; 6] = [
@@ -104,29 +103,17 @@ impl Policies {
     /// The adapter that a policy is, hashed anew; `None` for one with weights of its own.
     fn adapter(&self, digest: Digest) -> Result<Option<Adapter>, TeacherError> {
         let folder = self.folder.join(digest.to_string());
-        if !folder.join(ADAPTER_MODEL_FILE).is_file() {
+        if !is_adapter(&folder) {
             return Ok(None);
         }
-        let damaged = |reason: String| TeacherError::Damaged { path: folder.clone(), reason };
-        let (config, base) = (self.first.config(), self.first_digest.as_bytes());
-        let adapter = Adapter::load_peft_over(&folder, config, base)
-            .map_err(|error| damaged(error.to_string()))?;
-        match self.name(&adapter)? {
+        let adapter = adapter_in(&folder, self.first.config(), &self.first_digest)?;
+        match of_adapter(&self.first_digest, &adapter)? {
             found if found == digest => Ok(Some(adapter)),
-            found => Err(damaged(format!("its adapter makes the policy {}", found.short()))),
+            found => {
+                let reason = format!("its adapter makes the policy {}", found.short());
+                Err(TeacherError::Damaged { path: folder, reason })
+            }
         }
-    }
-
-    /// The digest of the first policy with an adapter: of what shape it is, and of its tensors.
-    fn name(&self, adapter: &Adapter) -> Result<Digest, TeacherError> {
-        let (config, tensors) = adapter.to_peft_bytes(self.first_as_base())?;
-        let parts = [sha256(&config), sha256(&tensors)];
-        Ok(digest_of(&json!({ "policy": self.first_digest, "adapter": parts }))?)
-    }
-
-    fn first_as_base(&self) -> BaseModel<'_> {
-        // The same wherever the folder lies: a name would be hashed with the rest.
-        BaseModel { name: "policy", revision: None, digest: self.first_digest.as_bytes() }
     }
 
     /// Stores what an adapter makes of a policy that is one itself, or the first, and returns its digest.
@@ -150,8 +137,8 @@ impl Policies {
             })?;
             before.stacked(self.first.config(), learned)?
         };
-        let digest = self.name(&whole)?;
-        let base = self.first_as_base();
+        let digest = of_adapter(&self.first_digest, &whole)?;
+        let base = as_base(&self.first_digest);
         self.keep(digest, |partial| Ok(whole.save_peft(partial, base)?))?;
         self.last = Some((digest, self.first.merged(&whole)?));
         Ok(digest)

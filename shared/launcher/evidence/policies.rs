@@ -32,20 +32,26 @@ pub(super) fn check_update(file: &Path, update: &PolicyUpdate, verdicts: &Verdic
     Ok(())
 }
 
-/// The policy is what its digest says: weights, or the examples that a writer elsewhere is shown.
-pub(super) fn check(state: &Path, policy: &Digest, verdicts: &Verdicts) -> Result<()> {
+/// The policy is what its digest says: weights, an adapter over the policy in `first`, or the examples
+/// that a writer elsewhere is shown.
+pub(super) fn check(
+    state: &Path,
+    first: &Path,
+    policy: &Digest,
+    verdicts: &Verdicts,
+) -> Result<()> {
     let examples = state.join(format!("exemplars/{policy}.json"));
     match examples.exists() {
         true => check_examples(&examples, policy, verdicts),
-        false => check_weights(&state.join(format!("policies/{policy}")), policy),
+        false => check_weights(&state.join(format!("policies/{policy}")), first, policy),
     }
 }
 
-fn check_weights(folder: &Path, policy: &Digest) -> Result<()> {
-    let digest = seal_model::folder_digest(folder)
+fn check_weights(folder: &Path, first: &Path, policy: &Digest) -> Result<()> {
+    let digest = seal_teacher::policy_digest(folder, first)
         .with_context(|| format!("cannot digest the policy `{}`", folder.display()))?;
     ensure!(
-        Digest::from_bytes(digest) == *policy,
+        digest == *policy,
         "`{}` holds other weights than its policy update says",
         folder.display()
     );
@@ -96,13 +102,13 @@ mod tests {
     }
 
     fn refused(state: &Path, policy: &Digest) -> String {
-        check(state, policy, &Verdicts::new()).unwrap_err().to_string()
+        check(state, state, policy, &Verdicts::new()).unwrap_err().to_string()
     }
 
     #[test]
     fn a_policy_without_weights_is_its_examples() {
         let (state, digest) = policy(&[]);
-        check(state.path(), &digest, &Verdicts::new()).unwrap();
+        check(state.path(), state.path(), &digest, &Verdicts::new()).unwrap();
         let file = state.path().join(format!("exemplars/{digest}.json"));
         std::fs::write(file, "{\"writer\":null,\"edits\":[]}").unwrap();
         assert!(refused(state.path(), &digest).contains("other examples"));

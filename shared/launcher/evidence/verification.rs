@@ -12,6 +12,7 @@ use seal_protocol::{
     ServingChange, UnixSeconds, Verdict, VerdictKind,
 };
 use seal_service::clock::{Clock, SystemClock};
+use seal_teacher::TeacherConfig;
 use seal_trust::{
     RootChain, TrustRoot, Verified, digest_of, envelope_from_file_bytes, sha256, sha256_file,
 };
@@ -144,12 +145,14 @@ impl<'a> Check<'a> {
             check_name(&file, &digest_of(&verified.statement.predicate)?)?;
             edits += 1;
         }
+        let config = TeacherConfig::load(&self.run.config_file(Role::Teacher))?;
+        let first = config.first_policy();
         let mut updates = 0;
         for (file, envelope) in envelopes(&state.join("policy-updates"))? {
             let verified = self.verify::<PolicyUpdate>(&file, &envelope)?;
             check_name(&file, &verified.payload_digest)?;
             policies::check_update(&file, &verified.statement.predicate, verdicts)?;
-            policies::check(&state, &verified.statement.predicate.policy_digest, verdicts)?;
+            policies::check(&state, first, &verified.statement.predicate.policy_digest, verdicts)?;
             updates += 1;
         }
         Ok(format!("{edits} edits, {updates} policy updates, each from verified verdicts alone"))
