@@ -7,17 +7,15 @@
 use std::collections::BTreeSet;
 
 use seal_protocol::{
-    AuditPurpose, AuditRequest, ConsolidateRequest, Digest, Envelope, InnerUpdated, Verdict,
-    VerdictKind,
+    AuditPurpose, ConsolidateRequest, Digest, Envelope, InnerUpdated, Verdict, VerdictKind,
 };
 use seal_training::TrainError;
 use seal_trust::{Expectation, Verified, check_verdicts, digest_of};
 
 use crate::error::StudentError;
 use crate::groups::{CheckedEdit, distinct};
-use crate::seeds::{group_seed, nonce};
+use crate::one_candidate::Asked;
 use crate::student::{Report, Student};
-use crate::training::Task;
 
 /// Verdicts with the edits that they let in.
 pub(crate) struct Acceptance<'a> {
@@ -47,18 +45,12 @@ impl Student {
             verdicts: &request.verdicts,
             edits: &request.edits,
         })?;
-        let task = self.consolidation_task(request, &edits)?;
-        // It is one candidate, so its progress is told in optimizer steps.
-        let trained = self.train(std::slice::from_ref(&task), task.recipe.steps as u64, report)?;
-        let files = trained.into_iter().collect::<Result<Vec<_>, _>>().map_err(TrainError::from)?;
-        let candidates = files.into_iter().map(|files| self.candidate(&task, files)).collect();
-        let purpose = AuditPurpose::Promotion;
-        let envelope = self.audit_request(AuditRequest {
-            purpose,
-            stage: request.stage.clone(),
-            nonce: nonce(request.seed, &request.stage, purpose, &task.contexts),
-            candidates,
+        let asked =
+            Asked { purpose: AuditPurpose::Promotion, stage: &request.stage, seed: request.seed };
+        let task = self.task_on_all(&asked, &edits, |planner, edits, seed| {
+            planner.consolidation(edits, seed)
         })?;
+        let envelope = self.one_candidate(&task, &asked, report)?.map_err(TrainError::from)?;
         Ok(InnerUpdated { requests: vec![envelope], refused: Vec::new() })
     }
 
@@ -114,20 +106,5 @@ impl Student {
         };
         let groups = check_verdicts(&self.root, envelopes, &expected, self.now())?;
         Ok(groups.into_iter().flatten().collect())
-    }
-
-    fn consolidation_task(
-        &self,
-        request: &ConsolidateRequest,
-        edits: &[CheckedEdit],
-    ) -> Result<Task, StudentError> {
-        let contexts: BTreeSet<Digest> =
-            edits.iter().map(|edit| edit.edit.context_digest).collect();
-        let contexts: Vec<Digest> = contexts.into_iter().collect();
-        let seed = group_seed(request.seed, &request.stage, &contexts);
-        let named: Vec<_> = edits.iter().map(|edit| (edit.digest, &edit.edit)).collect();
-        let planned = self.planner().consolidation(&named, seed)?;
-        let digests = edits.iter().map(|edit| edit.digest).collect();
-        Ok(Task::new(contexts, digests, seed, planned))
     }
 }

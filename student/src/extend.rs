@@ -22,7 +22,8 @@ use seal_trust::digest_of;
 use crate::consolidate::Acceptance;
 use crate::error::StudentError;
 use crate::groups::CheckedEdit;
-use crate::seeds::{group_seed, nonce};
+use crate::one_candidate::Asked;
+use crate::seeds::group_seed;
 use crate::student::{Report, Student};
 use crate::training::{Parent, Task};
 
@@ -47,17 +48,9 @@ impl Student {
         })?;
         let [edit] = edits.as_slice() else { return Err(StudentError::NotOneEdit(edits.len())) };
         let task = self.step_task(request, edit, before)?;
-        // It is one candidate, so its progress is told in optimizer steps.
-        let trained = self.train(std::slice::from_ref(&task), task.recipe.steps as u64, report)?;
-        let files = trained.into_iter().collect::<Result<Vec<_>, _>>().map_err(TrainError::from)?;
-        let candidates = files.into_iter().map(|files| self.candidate(&task, files)).collect();
-        let purpose = AuditPurpose::Evaluation;
-        let envelope = self.audit_request(AuditRequest {
-            purpose,
-            stage: request.stage.clone(),
-            nonce: nonce(request.seed, &request.stage, purpose, &task.contexts),
-            candidates,
-        })?;
+        let asked =
+            Asked { purpose: AuditPurpose::Evaluation, stage: &request.stage, seed: request.seed };
+        let envelope = self.one_candidate(&task, &asked, report)?.map_err(TrainError::from)?;
         Ok(InnerUpdated { requests: vec![envelope], refused: Vec::new() })
     }
 

@@ -3,17 +3,12 @@
 //! **Invariant:** what comes of it asks to be measured and nothing else, so an edit without a verdict
 //! reaches neither a policy nor what serves.
 
-use std::collections::BTreeSet;
-
-use seal_protocol::{
-    AuditPurpose, AuditRequest, Digest, InnerUpdateRequest, InnerUpdated, RefusedEdit,
-};
+use seal_protocol::{AuditPurpose, InnerUpdateRequest, InnerUpdated, RefusedEdit};
 
 use crate::error::StudentError;
 use crate::groups::{CheckedEdit, distinct};
-use crate::seeds::{group_seed, nonce};
+use crate::one_candidate::Asked;
 use crate::student::{Report, Student};
-use crate::training::Task;
 
 impl Student {
     /// Trains one adapter on all edits of the request and signs its audit request. An edit that cannot
@@ -31,33 +26,25 @@ impl Student {
             return Err(StudentError::OnlyMeasured);
         }
         let (edits, mut refused) = self.readable(distinct(self.verified_edits(&request.edits)?));
-        let task = match self.joint_task(request, &edits) {
+        let asked = Asked { purpose: request.purpose, stage: &request.stage, seed: request.seed };
+        let task = match self
+            .task_on_all(&asked, &edits, |planner, edits, seed| planner.joint(edits, seed))
+        {
             Ok(task) => task,
             Err(StudentError::Empty(_)) => {
                 return Ok(InnerUpdated { requests: Vec::new(), refused });
             }
             Err(error) => return Err(error),
         };
-        // It is one candidate, so its progress is told in optimizer steps.
-        let trained = self.train(std::slice::from_ref(&task), task.recipe.steps as u64, report)?;
-        let mut candidates = Vec::new();
-        for files in trained {
-            match files {
-                Ok(files) => candidates.push(self.candidate(&task, files)),
-                Err(diverged) => refused.extend(task.edits.iter().map(|edit| RefusedEdit {
+        let requests = match self.one_candidate(&task, &asked, report)? {
+            Ok(envelope) => vec![envelope],
+            Err(diverged) => {
+                refused.extend(task.edits.iter().map(|edit| RefusedEdit {
                     edit_digest: *edit,
                     reason: format!("the training on all edits diverged: {}", diverged.why),
-                })),
+                }));
+                Vec::new()
             }
-        }
-        let requests = match candidates.is_empty() {
-            true => Vec::new(),
-            false => vec![self.audit_request(AuditRequest {
-                purpose: request.purpose,
-                stage: request.stage.clone(),
-                nonce: nonce(request.seed, &request.stage, request.purpose, &task.contexts),
-                candidates,
-            })?],
         };
         Ok(InnerUpdated { requests, refused })
     }
@@ -75,19 +62,5 @@ impl Student {
         }
         learned.sort_by_key(|edit| edit.digest);
         (learned, refused)
-    }
-
-    fn joint_task(
-        &self,
-        request: &InnerUpdateRequest,
-        edits: &[CheckedEdit],
-    ) -> Result<Task, StudentError> {
-        let contexts: BTreeSet<Digest> =
-            edits.iter().map(|edit| edit.edit.context_digest).collect();
-        let contexts: Vec<Digest> = contexts.into_iter().collect();
-        let seed = group_seed(request.seed, &request.stage, &contexts);
-        let named: Vec<_> = edits.iter().map(|edit| (edit.digest, &edit.edit)).collect();
-        let planned = self.planner().joint(&named, seed)?;
-        Ok(Task::new(contexts, edits.iter().map(|edit| edit.digest).collect(), seed, planned))
     }
 }

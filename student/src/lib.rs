@@ -21,6 +21,7 @@ mod http;
 mod inner_update;
 mod joint_update;
 mod memory;
+mod one_candidate;
 mod promotion;
 mod seeds;
 mod serving;
