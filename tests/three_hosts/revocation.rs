@@ -153,6 +153,13 @@ fn what_cannot_be_revoked_is_told_and_the_list_stays_as_it_was() {
     assert!(!hosts.path(LIST).exists());
 
     let operator = hosts.pair("operator").certificate;
+    // A CA of the same name wrote a list, and it lies here.
+    let other = hosts.path("other");
+    assert!(seal(&["tls", "init", text(&other)]).status.success());
+    assert!(seal(&["tls", "revoke", "--ca", text(&other)]).status.success());
+    std::fs::copy(other.join("ca.crl.pem"), hosts.path(LIST)).unwrap();
+    assert!(told(text(&operator)).contains("is the list of another CA; move it away"));
+    std::fs::remove_file(hosts.path(LIST)).unwrap();
     revoke(&hosts, &[text(&operator)]);
     let before = std::fs::read(hosts.path(LIST)).unwrap();
     assert!(told(text(&operator)).contains("is on the list already"));

@@ -15,7 +15,7 @@ use rustls::pki_types::ServerName;
 use seal_service::tls::{Identity, Party};
 use seal_trust::SigningKey;
 use time::{Duration, OffsetDateTime};
-use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Extension};
 
 use super::list::{Entries, Read};
 use crate::commands::trust::write_new;
@@ -87,7 +87,8 @@ impl Authority {
         let (_, certificate) = X509Certificate::from_der(&pem.contents).with_context(odd)?;
         let (_, own) = X509Certificate::from_der(&self.certificate)?;
         let is_ours = certificate.issuer().as_raw() == own.subject().as_raw()
-            && authority_key(&certificate).is_some_and(|key| Some(key) == subject_key(&own));
+            && authority_key(certificate.extensions())
+                .is_some_and(|key| Some(key) == subject_key(&own));
         ensure!(
             is_ours && !certificate.is_ca(),
             "`{}` was not issued by this CA; name a certificate that was, or the folder of the CA that did",
@@ -97,10 +98,11 @@ impl Authority {
     }
 
     /// What the list in `file` says, if this CA wrote it.
-    pub(super) fn own(&self, read: Read, file: &Path) -> Result<Entries> {
+    pub(super) fn entries(&self, read: Read, file: &Path) -> Result<Entries> {
         let (_, own) = X509Certificate::from_der(&self.certificate)?;
+        // Two CAs of one deployment have the same name.
         ensure!(
-            read.issuer == own.subject().as_raw(),
+            read.authority_key.is_some_and(|key| Some(key.as_slice()) == subject_key(&own)),
             "`{}` is the list of another CA; move it away",
             file.display()
         );
@@ -205,9 +207,9 @@ fn read_key(file: &Path) -> Result<KeyPair> {
     Ok(KeyPair::from_pem(&pem)?)
 }
 
-/// The identifier of the key that signed a certificate.
-fn authority_key<'a>(certificate: &X509Certificate<'a>) -> Option<&'a [u8]> {
-    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+/// The identifier of the key that signed a certificate or list.
+pub(super) fn authority_key<'a>(extensions: &[X509Extension<'a>]) -> Option<&'a [u8]> {
+    extensions.iter().find_map(|extension| match extension.parsed_extension() {
         ParsedExtension::AuthorityKeyIdentifier(found) => Some(found.key_identifier.as_ref()?.0),
         _ => None,
     })

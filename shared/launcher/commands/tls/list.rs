@@ -36,8 +36,8 @@ pub(super) struct Entries {
 pub(super) struct Read {
     pub(super) list: List,
     pub(super) entries: Entries,
-    /// Its issuer's name, DER.
-    pub(super) issuer: Vec<u8>,
+    /// The identifier of the key that signed it.
+    pub(super) authority_key: Option<Vec<u8>>,
 }
 
 impl Entries {
@@ -99,6 +99,6 @@ pub(super) fn of(der: &[u8]) -> Result<Read> {
         revoked: revoked.iter().map(hex).collect(),
     };
     let number = number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
-    let issuer = crl.tbs_cert_list.issuer.as_raw().to_vec();
-    Ok(Read { list, entries: Entries { number, revoked }, issuer })
+    let authority_key = super::authority::authority_key(crl.extensions()).map(<[u8]>::to_vec);
+    Ok(Read { list, entries: Entries { number, revoked }, authority_key })
 }

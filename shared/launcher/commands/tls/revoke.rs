@@ -26,7 +26,7 @@ pub(super) fn revoke(global: &Global, args: &TlsRevoke) -> Result<()> {
     let authority = Authority::open(&args.ca)?;
     let file = args.ca.join(FILE);
     let mut entries = match file.exists() {
-        true => authority.own(list::read(&file)?, &file)?,
+        true => authority.entries(list::read(&file)?, &file)?,
         false => list::Entries::default(),
     };
     for certificate in &args.certificates {
