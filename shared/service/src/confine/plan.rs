@@ -47,8 +47,8 @@ pub struct ConfinementPlan {
 /// A plan that cannot be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// Not there, so no rule can be made for it.
-    #[error("`{}`, which this role reads or writes, cannot be opened; correct the path in the config or put the file there", path.display())]
+    /// Not there or not to be read, so no rule can be made for it.
+    #[error("`{}`, which this role reads or writes, cannot be opened; {}", path.display(), mend_of(source))]
     Path {
         /// The path.
         path: PathBuf,
@@ -81,6 +81,18 @@ pub enum PlanError {
         /// The system's reason.
         source: io::Error,
     },
+}
+
+/// What to do about a path that cannot be opened.
+fn mend_of(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            "correct the path in the config or put the file there"
+        }
+        io::ErrorKind::PermissionDenied => "look at its permissions and owner",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its disk",
+        _ => "look at the disk that it lies on",
+    }
 }
 
 const DECOY: &str = "confinement-decoy";
