@@ -6,7 +6,7 @@
 //! [`Daemon`] kills what a graceful stop did not end.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,13 @@ pub(crate) struct Daemon {
     pub(crate) role: Role,
     pub(crate) health: Health,
     child: Child,
-    log: PathBuf,
+    log: Log,
+}
+
+/// What a daemon wrote since this start; the file keeps what it said before.
+struct Log {
+    file: PathBuf,
+    begins: u64,
 }
 
 /// What is needed to start one.
@@ -46,6 +52,8 @@ pub(crate) async fn start(program: &Program) -> Result<Daemon> {
         .append(true)
         .open(log)
         .with_context(|| format!("cannot write the log `{}`", log.display()))?;
+    let begins = log_file.metadata().map_or(0, |metadata| metadata.len());
+    let log = Log { file: log.clone(), begins };
     let mut child = Command::new(executable)
         .arg(role.name())
         .arg("--config")
@@ -56,15 +64,15 @@ pub(crate) async fn start(program: &Program) -> Result<Daemon> {
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("cannot start the {role}"))?;
-    let health = wait_ready(*role, &mut child, endpoint, log).await?;
-    Ok(Daemon { role: *role, health, child, log: log.clone() })
+    let health = wait_ready(*role, &mut child, endpoint, &log).await?;
+    Ok(Daemon { role: *role, health, child, log })
 }
 
 async fn wait_ready(
     role: Role,
     child: &mut Child,
     endpoint: &Endpoint,
-    log: &Path,
+    log: &Log,
 ) -> Result<Health> {
     let client = Client::new(endpoint);
     let begun = Instant::now();
@@ -78,10 +86,10 @@ async fn wait_ready(
             return Ok(health);
         }
         if let Some(status) = child.try_wait()? {
-            bail!("the {role} ended at its start ({status}):\n{}", log_tail(log));
+            bail!("the {role} ended at its start ({status}):\n{}", log.tail());
         }
         if begun.elapsed() > READY_DEADLINE {
-            bail!("the {role} does not answer on {endpoint}; its log: {}", log.display());
+            bail!("the {role} does not answer on {endpoint}; its log: {}", log.file.display());
         }
     }
 }
@@ -100,7 +108,7 @@ impl Daemon {
             "the {} died during the run ({how}); what was finished is kept, run the same command \
              again to resume. The end of its log:\n{}",
             self.role,
-            log_tail(&self.log)
+            self.log.tail()
         )
     }
 
@@ -117,10 +125,14 @@ impl Daemon {
     }
 }
 
-/// The last lines of a log, safe to show.
-fn log_tail(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    let tail = &lines[lines.len().saturating_sub(8)..];
-    tail.iter().map(|line| format!("    {}\n", crate::text::printable(line))).collect()
+impl Log {
+    /// Its last lines, safe to show.
+    fn tail(&self) -> String {
+        let all = std::fs::read(&self.file).unwrap_or_default();
+        let begins = usize::try_from(self.begins).unwrap_or(usize::MAX);
+        let own = String::from_utf8_lossy(all.get(begins..).unwrap_or_default()).into_owned();
+        let lines: Vec<&str> = own.lines().collect();
+        let tail = &lines[lines.len().saturating_sub(8)..];
+        tail.iter().map(|line| format!("    {}\n", crate::text::printable(line))).collect()
+    }
 }
