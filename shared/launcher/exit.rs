@@ -57,7 +57,12 @@ impl<T, E: Into<anyhow::Error>> OrEnd<T> for Result<T, E> {
 /// The code for errors that nobody classified on the way.
 fn classify(error: &anyhow::Error) -> Ended {
     let chain = || error.chain();
-    if chain().any(|cause| cause.is::<seal_service::config::ConfigError>()) {
+    let config = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<seal_service::config::ConfigError>()
+            || cause.is::<seal_conductor::plan::SettingsError>()
+            || cause.is::<seal_conductor::plan::EmptyRound>()
+    };
+    if chain().any(config) {
         Ended::BadConfig
     } else if chain().any(|cause| cause.is::<seal_trust::VerifyError>()) {
         Ended::Unverified

@@ -93,6 +93,39 @@ impl RunSettings {
     }
 }
 
+/// Rounds of which some have nothing to learn from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "[run] `rounds` is {rounds}, but no context belongs to round {empty}; set it to the number of rounds \
+     that the contexts were shared out to, or share them out again (`seal import … --rounds {rounds} \
+     --replace`)"
+)]
+pub struct EmptyRound {
+    rounds: u32,
+    empty: u32,
+}
+
+impl RunSettings {
+    /// Refuses rounds without a context: each would be measured as if something had been learned in it.
+    ///
+    /// # Errors
+    /// The first round without one, with its mend.
+    pub fn check_contexts(&self, contexts: &[ContextRef]) -> Result<(), EmptyRound> {
+        let has_one = |round| contexts.iter().any(|one| one.usage == ContextUse::Round(round));
+        match (1..=self.rounds).find(|&round| !has_one(round)) {
+            Some(empty) => Err(EmptyRound { rounds: self.rounds, empty }),
+            None => Ok(()),
+        }
+    }
+
+    /// How many contexts belong to rounds after the last, and are left alone.
+    pub fn left_over(&self, contexts: &[ContextRef]) -> usize {
+        let later =
+            |one: &&ContextRef| matches!(one.usage, ContextUse::Round(r) if r > self.rounds);
+        contexts.iter().filter(later).count()
+    }
+}
+
 /// A context as the conductor knows it: no text, only its digest and its use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

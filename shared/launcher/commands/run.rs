@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use seal_conductor::outcome::Outcome;
 use seal_conductor::plan::plan;
 use seal_protocol::Role;
@@ -75,13 +75,23 @@ fn told_by_conductor(
 
 /// Starts the daemons, carries out what is left, stops them.
 pub(crate) async fn conduct(global: &Global, run: &RunDir) -> Result<()> {
+    let (settings, contexts) = (run.run_config()?.run, run.contexts()?);
+    settings
+        .check_contexts(&contexts)
+        .with_context(|| format!("`{}`", run.path("run.toml").display()))?;
+    let left_over = settings.left_over(&contexts);
+    if left_over > 0 && !global.quiet && !global.json {
+        eprintln!(
+            "  {left_over} contexts belong to later rounds than `rounds` in run.toml and are left alone"
+        );
+    }
     let _ = std::fs::remove_file(run.path(PIDS));
     let mut session = Session::start(run).await?;
     if !global.quiet && !global.json {
         session.lines().for_each(|line| eprintln!("  {line}"));
     }
     write_pids(run, &session)?;
-    let tasks = plan(&run.run_config()?.run, &run.contexts()?);
+    let tasks = plan(&settings, &contexts);
     let watcher = progress::watcher(Style::choose(global.quiet || global.json), &tasks);
     let outcome = session.conduct(run, watcher).await;
     session.stop().await;

@@ -71,6 +71,17 @@ fn a_round_learns_from_its_own_contexts_and_its_own_verdicts() {
     );
 }
 
+#[test]
+fn a_round_without_a_context_is_refused_and_contexts_of_later_rounds_are_counted() {
+    let of_rounds = |rounds| RunSettings { rounds, ..settings() };
+    assert_eq!(of_rounds(2).check_contexts(&contexts()), Ok(()));
+    let refused = of_rounds(3).check_contexts(&contexts()).unwrap_err().to_string();
+    assert!(refused.contains("round 3") && refused.contains("`rounds` is 3"), "{refused}");
+    let gap = [ContextRef { usage: ContextUse::Round(2), ..contexts().remove(0) }];
+    assert!(of_rounds(2).check_contexts(&gap).unwrap_err().to_string().contains("round 1"));
+    assert_eq!([0, 1, 2].map(|rounds| of_rounds(rounds).left_over(&contexts())), [4, 1, 0]);
+}
+
 fn in_mode(mode: Mode) -> RunSettings {
     let fixed_plan = Vec::new();
     let consolidate = mode != Mode::ContinuedPretraining;
