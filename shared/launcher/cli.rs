@@ -112,51 +112,86 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct Demo {
     #[command(flatten)]
-    pub(crate) size: Size,
+    pub(crate) size: SizeArgs,
 }
 
-/// How large a run is.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Size {
-    /// Seed of everything random; below 2^53, for it is signed.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 53))]
-    pub(crate) seed: u64,
+/// How large a run is, where the user says so.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct SizeArgs {
+    /// Seed of everything random; below 2^53, for it is signed [default: 0].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    pub(crate) seed: Option<u64>,
     /// How the contexts of a round are learned: each alone with selection and policy updates, all by one
-    /// adapter, or one after another.
-    #[arg(long, value_parser = ["single_passage", "continued_pretraining", "continual"], default_value = "single_passage")]
-    pub(crate) mode: String,
-    /// ReST^EM rounds; in the other modes so many adapters or sequences.
-    #[arg(long, default_value_t = 2)]
-    pub(crate) rounds: u32,
-    /// Contexts the policy learns from in each round.
-    #[arg(long, default_value_t = 40)]
-    pub(crate) contexts: usize,
-    /// Self-edits per context.
-    #[arg(long, default_value_t = 5)]
-    pub(crate) proposals: u32,
-    /// Held-out contexts that measure each stage.
-    #[arg(long, default_value_t = 64)]
-    pub(crate) held_out: usize,
-    /// Keep the best of each group by the authors' rule, without a threshold on the gain.
-    #[arg(long, value_parser = ["strict", "paper"], default_value = "strict")]
-    pub(crate) selection: String,
+    /// adapter, or one after another [default: single_passage].
+    #[arg(long, value_parser = ["single_passage", "continued_pretraining", "continual"])]
+    pub(crate) mode: Option<String>,
+    /// ReST^EM rounds; in the other modes so many adapters or sequences [default: 2].
+    #[arg(long)]
+    pub(crate) rounds: Option<u32>,
+    /// Contexts the policy learns from in each round [default: 40].
+    #[arg(long)]
+    pub(crate) contexts: Option<usize>,
+    /// Self-edits per context [default: 5].
+    #[arg(long)]
+    pub(crate) proposals: Option<u32>,
+    /// Held-out contexts that measure each stage [default: 64].
+    #[arg(long)]
+    pub(crate) held_out: Option<usize>,
+    /// Keep the best of each group that passes every gate and has a proven gain (`strict`), or by the
+    /// authors' rule, without a threshold on the gain (`paper`) [default: strict].
+    #[arg(long, value_parser = ["strict", "paper"])]
+    pub(crate) selection: Option<String>,
     /// Also measure the best fixed plan and length-matched untrained edits.
     #[arg(long)]
     pub(crate) controls: bool,
+}
+
+/// How large a run is.
+#[derive(Clone, Debug)]
+pub(crate) struct Size {
+    pub(crate) seed: u64,
+    pub(crate) mode: String,
+    pub(crate) rounds: u32,
+    pub(crate) contexts: usize,
+    pub(crate) proposals: u32,
+    pub(crate) held_out: usize,
+    pub(crate) selection: String,
+    pub(crate) controls: bool,
+}
+
+impl SizeArgs {
+    /// What is not said is as in the miniature.
+    pub(crate) fn size(&self) -> Size {
+        let word = |said: &Option<String>, default: &str| {
+            said.clone().unwrap_or_else(|| default.to_owned())
+        };
+        Size {
+            seed: self.seed.unwrap_or(0),
+            mode: word(&self.mode, "single_passage"),
+            rounds: self.rounds.unwrap_or(2),
+            contexts: self.contexts.unwrap_or(40),
+            proposals: self.proposals.unwrap_or(5),
+            held_out: self.held_out.unwrap_or(64),
+            selection: word(&self.selection, "strict"),
+            controls: self.controls,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Init {
     /// Folder to make; it must not exist.
     pub(crate) folder: PathBuf,
-    /// Take the configs from this folder instead of the miniature's; data come by `seal import`.
-    #[arg(long, value_name = "FOLDER", requires = "base_model")]
+    /// Take the configs from this folder instead of the miniature's; data come by `seal import`. Options
+    /// beside it change what they say.
+    #[arg(long, value_name = "FOLDER", requires = "base_model",
+        conflicts_with_all = ["contexts", "held_out", "controls"])]
     pub(crate) from: Option<PathBuf>,
     /// The base model's folder, in the format of Hugging Face; it is copied.
     #[arg(long, value_name = "FOLDER", requires = "from")]
     pub(crate) base_model: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) size: Size,
+    pub(crate) size: SizeArgs,
 }
 
 #[derive(Args, Debug)]
@@ -439,9 +474,10 @@ pub(crate) struct Destination {
     /// Share of each passage's questions that prove a gain and never drive the reward.
     #[arg(long, default_value_t = 0.4, value_name = "SHARE")]
     pub(crate) confirmation: f64,
-    /// Rounds that learn; the passages are shared out evenly.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) rounds: u32,
+    /// Rounds that learn; the passages are shared out evenly. Default: what the run folder's run.toml
+    /// says, else 2.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: Option<u32>,
     /// Passages that are measured and never learned from; default: one in five.
     #[arg(long)]
     pub(crate) held_out: Option<usize>,

@@ -19,7 +19,7 @@ use seal_service::confine::landlock_abi;
 use seal_trust::{Limits, SigningKey, TrustRoot};
 use toml_edit::{DocumentMut, value};
 
-use crate::cli::Size;
+use crate::cli::{Size, SizeArgs};
 use crate::run_dir::{EXAMPLES, Example, RunDir};
 
 const RUN: &str = include_str!("../../configs/miniature/run.toml");
@@ -49,8 +49,13 @@ pub(crate) fn make(folder: &Path, size: &Size) -> Result<RunDir> {
 
 /// Makes a folder with the configs of another one and a base model; passages and questions are still
 /// to be imported.
-pub(crate) fn make_from(folder: &Path, configs: &Path, base_model: &Path) -> Result<RunDir> {
-    make_with(folder, |run| fill_from(run, configs, base_model))
+pub(crate) fn make_from(
+    folder: &Path,
+    configs: &Path,
+    base_model: &Path,
+    said: &SizeArgs,
+) -> Result<RunDir> {
+    make_with(folder, |run| fill_from(run, configs, base_model, said))
 }
 
 fn make_with(folder: &Path, fill: impl FnOnce(&RunDir) -> Result<()>) -> Result<RunDir> {
@@ -82,9 +87,9 @@ fn fill(run: &RunDir, size: &Size) -> Result<()> {
     write_configs(run, size, &root_digest)
 }
 
-/// Files of `configs` keep their words; the trust root's digest is put in. A preset inside another one
-/// holds only what differs from it.
-fn fill_from(run: &RunDir, configs: &Path, base_model: &Path) -> Result<()> {
+/// Files of `configs` keep their words; the trust root's digest is put in, and what the user said beside
+/// them. A preset inside another one holds only what differs from it.
+fn fill_from(run: &RunDir, configs: &Path, base_model: &Path, said: &SizeArgs) -> Result<()> {
     let read = |name: &str| {
         let own = configs.join(name);
         let inherited = configs.parent().map(|parent| parent.join(name));
@@ -101,12 +106,36 @@ fn fill_from(run: &RunDir, configs: &Path, base_model: &Path) -> Result<()> {
     make_folders(run)?;
     let root_digest = make_trust(run)?;
     copy_files(base_model, &run.path("base"))?;
-    fs::write(run.path("run.toml"), settings)?;
+    let mut settings: DocumentMut = settings.parse().context("run.toml")?;
+    put_said(&mut settings, said)?;
+    fs::write(run.path("run.toml"), settings.to_string())?;
     fs::write(run.path("auditor/rules.toml"), rules)?;
     for (role, text) in roles.into_iter().zip(texts) {
-        let mut config: DocumentMut = text?.parse()?;
+        let mut config: DocumentMut = text?.parse().with_context(|| format!("{role}.toml"))?;
         config["trust_root_sha256"] = value(root_digest.as_str());
+        if let (Role::Auditor, Some(selection)) = (role, &said.selection) {
+            config["gate"]["selection"] = value(selection.as_str());
+        }
         fs::write(run.config_file(role), config.to_string())?;
+    }
+    Ok(())
+}
+
+/// Into a `run.toml` whose comments stay.
+fn put_said(settings: &mut DocumentMut, said: &SizeArgs) -> Result<()> {
+    let seed = said.seed.map(i64::try_from).transpose().context("the seed is too large")?;
+    let numbers = [
+        ("seed", seed),
+        ("rounds", said.rounds.map(i64::from)),
+        ("proposals_per_context", said.proposals.map(i64::from)),
+    ];
+    for (key, number) in numbers {
+        if let Some(number) = number {
+            settings["run"][key] = value(number);
+        }
+    }
+    if let Some(mode) = &said.mode {
+        settings["run"]["mode"] = value(mode.as_str());
     }
     Ok(())
 }

@@ -36,6 +36,25 @@ impl Run {
         Self { _temporary: temporary, folder }
     }
 
+    /// A run folder with the configs of a preset, a base model of bytes that was barely trained, and
+    /// these rows as passages.
+    pub fn of_preset(preset: &str, rows: &[Value], said: &[&str], shares: &[&str]) -> Self {
+        let temporary = tempfile::Builder::new().prefix("seal-").tempdir().unwrap();
+        let path = |name: &str| temporary.path().join(name).to_str().unwrap().to_owned();
+        let (folder, base, passages) = (path("run"), path("bytes"), path("passages.jsonl"));
+        let rows: Vec<String> = rows.iter().map(|row| format!("{row}\n")).collect();
+        std::fs::write(&passages, rows.concat()).unwrap();
+        let preset = format!("{}/{preset}", env!("CARGO_MANIFEST_DIR"));
+        let done = |arguments: &[&str]| {
+            let output = seal(arguments);
+            assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        };
+        done(&["miniature", "bytes", "--out", &base, "--steps", "2", &passages]);
+        done(&[&["init", &folder, "--from", &preset, "--base-model", &base], said].concat());
+        done(&[&["import", "jsonl", &passages, "--into", &folder], shares].concat());
+        Self { folder: folder.into(), _temporary: temporary }
+    }
+
     /// A copy that can be harmed.
     pub fn copy(&self) -> Self {
         let temporary = tempfile::Builder::new().prefix("seal-").tempdir().unwrap();

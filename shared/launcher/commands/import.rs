@@ -1,7 +1,7 @@
 //! `seal import`: text with questions in, contexts and τ out.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use seal_conductor::plan::{ContextRef, ContextUse};
@@ -10,11 +10,14 @@ use serde::Serialize;
 use super::{hint, print_json};
 use crate::cli::{Destination, Global, Import};
 use crate::exit::{Ended, Failure, OrEnd};
+use crate::import::run_folder::{self, Ready};
 use crate::import::{LeftOut, Parts, Shares, part, read_folder, read_jsonl, read_squad, write};
 use crate::text::{printable, table};
 
 /// Passages held out where nobody says how many: one in so many.
 const HELD_OUT_ONE_IN: usize = 5;
+/// Rounds where neither the user nor the folder's `run.toml` says how many.
+const ROUNDS: u32 = 2;
 /// Left-out things that are printed; the record has them all.
 const SHOWN: usize = 20;
 
@@ -52,7 +55,7 @@ pub(crate) fn import(global: &Global, import: &Import) -> Result<Option<Ended>, 
     }
     shared_out(into, &parts)?;
     let files = write(&into.into, &parts, &sources, &shares, into.replace)?;
-    report(global, &parts, files)?;
+    report(global, &into.into, &parts, files)?;
     Ok(None)
 }
 
@@ -83,14 +86,19 @@ fn shares(into: &Destination, passages: usize) -> Result<Shares, Failure> {
     Ok(Shares {
         seed: into.seed,
         confirmation: into.confirmation,
-        rounds: into.rounds,
+        rounds: into.rounds.or_else(|| run_folder::rounds(&into.into)).unwrap_or(ROUNDS),
         held_out: into.held_out.unwrap_or(passages / HELD_OUT_ONE_IN),
         retention: into.retention,
         longest_passage_chars: into.longest_passage,
     })
 }
 
-fn report(global: &Global, parts: &Parts, files: Vec<PathBuf>) -> anyhow::Result<()> {
+fn report(
+    global: &Global,
+    folder: &Path,
+    parts: &Parts,
+    files: Vec<PathBuf>,
+) -> anyhow::Result<()> {
     let count = |pick: fn(&seal_auditor::vault::Tau) -> usize| parts.tau.iter().map(pick).sum();
     let report = Report {
         contexts: parts.contexts.len(),
@@ -116,7 +124,15 @@ fn report(global: &Global, parts: &Parts, files: Vec<PathBuf>) -> anyhow::Result
     for file in &report.files {
         out!("{}", file.display());
     }
-    hint(global, "name these files in teacher.toml and auditor.toml of the run");
+    let next = match run_folder::ready(folder, &report.files) {
+        Ready::Yes => format!("seal run --config {}", folder.display()),
+        Ready::Missing(file) => format!(
+            "put `{}` there, which auditor.toml names (docs/SUITES.md), or take it out; then seal run",
+            file.display()
+        ),
+        Ready::Unnamed => "name these files in teacher.toml and auditor.toml of the run".to_owned(),
+    };
+    hint(global, &next);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod folder;
 mod jsonl;
 mod part;
 mod quotes;
+pub(crate) mod run_folder;
 mod squad;
 pub(crate) mod suites;
 mod write;
