@@ -6,11 +6,13 @@
 //! **Invariant:** a candidate that diverges ends alone; the others of its batch are what they would
 //! have been without it.
 
-use seal_model::Adapter;
+use seal_model::fit::{Work, require_beside};
+use seal_model::{Adapter, Decoder};
 use seal_protocol::{ADAPTER_CONFIG_FILE, ADAPTER_MODEL_FILE, AdapterFile, Candidate, Digest};
 use seal_recipe::{Planned, UpdateRecipe};
 use seal_training::{
-    Diverged, InnerJob, SaveError, Saves, TrainOptions, TrainSequence, inner_updates_with,
+    Diverged, InnerJob, InnerRecipe, SaveError, Saves, TrainOptions, TrainSequence,
+    inner_updates_with,
 };
 use seal_trust::digest_of;
 use std::num::NonZeroU64;
@@ -136,7 +138,7 @@ impl Student {
         let parent = tasks[batch[0]].parent.as_ref();
         let base = match parent {
             None => self.base.clone(),
-            Some(parent) => self.base.merged(&parent.adapter)?,
+            Some(parent) => self.with_merged(&parent.adapter, &jobs, &recipe)?,
         };
         let trained = inner_updates_with(&base, &jobs, &recipe, &options, report)?;
         let whole = |adapter: Adapter| match parent {
@@ -156,6 +158,22 @@ impl Student {
         self.state.remember_trained(&remembered)?;
         self.clear_unfinished()?;
         Ok(stored)
+    }
+
+    /// The base with an adapter in its weights, if there is room for a copy of what it adapts and for
+    /// what is to be trained on it.
+    fn with_merged(
+        &self,
+        adapter: &Adapter,
+        jobs: &[InnerJob],
+        recipe: &InnerRecipe,
+    ) -> Result<Decoder, StudentError> {
+        let step_tokens = jobs.iter().map(|job| most_in_a_step(job, recipe)).max().unwrap_or(0);
+        let (lora, checkpointing) = (recipe.lora.clone(), self.config.gradient_checkpointing);
+        let work = Work::InnerUpdate { candidates: jobs.len(), step_tokens, lora, checkpointing };
+        let work = Work::Merged { lora: adapter.spec().clone(), work: Box::new(work) };
+        require_beside(&self.base, &self.config.base_model, &work)?;
+        Ok(self.base.merged(adapter)?)
     }
 
     /// Folder of updates that were not finished.
@@ -228,4 +246,11 @@ fn batches<T>(tasks: &[Task], done: &[Option<T>], size: usize) -> Vec<Vec<usize>
         }
     }
     batches
+}
+
+/// Tokens of a job's longest step.
+fn most_in_a_step(job: &InnerJob, recipe: &InnerRecipe) -> usize {
+    let mut lengths: Vec<usize> = job.sequences.iter().map(|one| one.tokens.len()).collect();
+    lengths.sort_unstable_by(|a, b| b.cmp(a));
+    lengths.iter().take(recipe.sequences_per_step.unwrap_or(usize::MAX)).sum()
 }

@@ -17,7 +17,16 @@ pub fn works(config: &TeacherConfig) -> Vec<Work> {
         let checkpointing = update.gradient_checkpointing;
         match update.lora.clone() {
             None => Work::FineTune { step_tokens, checkpointing },
-            Some(lora) => Work::InnerUpdate { candidates: 1, step_tokens, lora, checkpointing },
+            // From the second update on over what the earlier ones taught.
+            Some(lora) => Work::Merged {
+                work: Box::new(Work::InnerUpdate {
+                    candidates: 1,
+                    step_tokens,
+                    lora: lora.clone(),
+                    checkpointing,
+                }),
+                lora,
+            },
         }
     });
     std::iter::once(answers).chain(lesson).collect()

@@ -85,6 +85,8 @@ impl Policies {
         if !folder.is_dir() {
             return Err(TeacherError::PolicyUnknown(digest));
         }
+        // What was merged for another policy goes first: each copy is as large as the weights it changes.
+        self.last = None;
         let decoder = match self.adapter(digest)? {
             Some(adapter) => self.first.merged(&adapter)?,
             None => {
@@ -140,6 +142,8 @@ impl Policies {
         let digest = of_adapter(&self.first_digest, &whole)?;
         let base = as_base(&self.first_digest);
         self.keep(digest, |partial| Ok(whole.save_peft(partial, base)?))?;
+        // As in `load`.
+        self.last = None;
         self.last = Some((digest, self.first.merged(&whole)?));
         Ok(digest)
     }

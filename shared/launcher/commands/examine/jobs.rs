@@ -28,15 +28,22 @@ pub(super) fn all(
     available: Option<u64>,
 ) -> Vec<Job> {
     let checkpointing = plan.checkpointing;
-    let inner_update = Work::InnerUpdate {
-        candidates: plan.candidates,
+    let lora = LoraSpec::all(plan.rank);
+    let inner_update = |candidates| Work::InnerUpdate {
+        candidates,
         step_tokens: plan.step_tokens,
-        lora: LoraSpec::all(plan.rank),
+        lora: lora.clone(),
         checkpointing,
     };
+    let step = Work::Merged { work: Box::new(inner_update(1)), lora: lora.clone() };
     let m_step = Work::FineTune { step_tokens: plan.m_step_tokens, checkpointing };
     let answering = Work::Serve { texts: plan.texts, tokens: plan.text_tokens };
-    let named = [("inner update", inner_update), ("M-step", m_step), ("answering", answering)];
+    let named = [
+        ("inner update", inner_update(plan.candidates)),
+        ("step of a sequence", step),
+        ("M-step", m_step),
+        ("answering", answering),
+    ];
     named.map(|(name, work)| job(name, config, engine, &work, available)).into()
 }
 

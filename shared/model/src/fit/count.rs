@@ -55,6 +55,12 @@ impl<'a> Counts<'a> {
             Work::FineTune { step_tokens, checkpointing } => {
                 self.fine_tune(base, *step_tokens, *checkpointing)
             }
+            Work::Merged { lora, work } => {
+                let need = self.need(work);
+                let parameters = need.parameters.saturating_add(self.adapted(lora));
+                let working = need.working.saturating_add(self.packed_layers(&lora.targets));
+                Need { parameters, working, ..need }
+            }
         }
     }
 
@@ -129,30 +135,44 @@ impl<'a> Counts<'a> {
     }
 
     /// The weights once.
-    fn weights(&self) -> u64 {
-        let matrices = match self.engine {
-            Engine::Cpu { .. } => mul(&[self.matrices, F32]),
-            Engine::Cuda => mul(&[self.matrices, BF16]),
-        };
-        matrices.saturating_add(mul(&[self.vectors, F32]))
+    pub(super) fn weights(&self) -> u64 {
+        mul(&[self.matrices, self.matrix_number()]).saturating_add(mul(&[self.vectors, F32]))
+    }
+
+    /// The matrices that adapters of this shape change, once.
+    fn adapted(&self, lora: &LoraSpec) -> u64 {
+        let shapes = lora.targets.iter().map(|projection| projection.shape(self.config));
+        let numbers: u64 = shapes.map(|(out, inner)| mul(&[out as u64, inner as u64])).sum();
+        mul(&[self.config.num_hidden_layers as u64, numbers, self.matrix_number()])
+    }
+
+    /// Bytes of a number in a matrix.
+    fn matrix_number(&self) -> u64 {
+        match self.engine {
+            Engine::Cpu { .. } => F32,
+            Engine::Cuda => BF16,
+        }
     }
 
     /// Rearranged copies of small weights, which the exact engine always keeps. Larger ones are
     /// copied only where memory is left.
     fn packed(&self) -> u64 {
-        if self.engine == Engine::Cuda {
-            return 0;
+        let head = self.packed_of((self.config.vocab_size, self.config.hidden_size));
+        self.packed_layers(&Projection::ALL).saturating_add(head)
+    }
+
+    fn packed_layers(&self, projections: &[Projection]) -> u64 {
+        let shapes = projections.iter().map(|projection| projection.shape(self.config));
+        let one: u64 = shapes.map(|shape| self.packed_of(shape)).sum();
+        mul(&[self.config.num_hidden_layers as u64, one])
+    }
+
+    fn packed_of(&self, (out, inner): (usize, usize)) -> u64 {
+        let is_kept = out.saturating_mul(inner) <= KEEP_PACKED && self.engine != Engine::Cuda;
+        match is_kept {
+            true => mul(&[out.next_multiple_of(PANEL) as u64, inner as u64, F32]),
+            false => 0,
         }
-        let head = [(self.config.vocab_size, self.config.hidden_size)];
-        let layers = self.config.num_hidden_layers as u64;
-        let shapes = Projection::ALL.map(|p| p.shape(self.config));
-        let copied = |shapes: &[(usize, usize)]| -> u64 {
-            let kept =
-                shapes.iter().filter(|(out, inner)| out.saturating_mul(*inner) <= KEEP_PACKED);
-            kept.map(|(out, inner)| mul(&[out.next_multiple_of(PANEL) as u64, *inner as u64, F32]))
-                .sum()
-        };
-        mul(&[layers, copied(&shapes)]).saturating_add(copied(&head))
     }
 
     /// Tokens of one forward.

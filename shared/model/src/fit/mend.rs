@@ -53,6 +53,12 @@ pub(super) fn mends(
             let fewer = most(*step_tokens, |n| fits(&with(n, *checkpointing)));
             mends.extend(fewer.map(|n| format!("train on at most {n} tokens a step")));
         }
+        // The same settings, with less room.
+        Work::Merged { work: inner, .. } => {
+            let total = |work| estimate(config, engine, work).total();
+            let copies = total(work).saturating_sub(total(inner));
+            return self::mends(config, engine, inner, available.saturating_sub(copies));
+        }
     }
     if let Engine::Cpu { threads } = engine {
         let with = |threads| estimate(config, Engine::Cpu { threads }, work).total() <= available;

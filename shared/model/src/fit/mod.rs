@@ -12,7 +12,7 @@ mod mend;
 
 pub use machine::available_bytes;
 
-use crate::decoder::DecoderConfig;
+use crate::decoder::{Decoder, DecoderConfig};
 use crate::device::free_bytes;
 use crate::error::{ModelError, Result};
 use crate::folder::ModelFolder;
@@ -21,7 +21,7 @@ use candle_core::Device;
 use count::Counts;
 use serde::Serialize;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Added to every estimate for what is not counted: the allocator's gaps, code, other buffers.
 pub const MARGIN_PERCENT: u64 = 10;
@@ -62,6 +62,14 @@ pub enum Work {
         step_tokens: usize,
         /// Only layer inputs are kept for the backward.
         checkpointing: bool,
+    },
+    /// Other work, on a decoder that an adapter was merged into ([`crate::Decoder::merged`]): the base
+    /// stays, and a copy of each adapted matrix lies beside it.
+    Merged {
+        /// Says which matrices are adapted.
+        lora: LoraSpec,
+        /// The work.
+        work: Box<Work>,
     },
 }
 
@@ -243,6 +251,7 @@ pub fn what(work: &Work) -> String {
         Work::FineTune { step_tokens, .. } => {
             format!("training every weight on {step_tokens} tokens a step")
         }
+        Work::Merged { work, .. } => format!("{}, with earlier ones merged", what(work)),
     }
 }
 
@@ -263,10 +272,26 @@ pub fn available_on(device: &Device) -> Option<u64> {
 /// [`ModelError::DoesNotFit`] with the figures and what would help.
 pub fn require(folder: &ModelFolder, device: &Device, work: &Work) -> Result<()> {
     let fit = Fit::new(folder.config(), Engine::of(device), work, available_on(device));
+    refuse_misfit(folder.path(), work, fit)
+}
+
+/// Refuses work that does not fit beside the weights of `base`, which are loaded already, from the
+/// folder `path`.
+///
+/// # Errors
+/// As [`require`].
+pub fn require_beside(base: &Decoder, path: &Path, work: &Work) -> Result<()> {
+    let (config, engine) = (base.config(), Engine::of(base.device()));
+    let loaded = Counts::new(config, engine).weights();
+    let available = available_on(base.device()).map(|free| free.saturating_add(loaded));
+    refuse_misfit(path, work, Fit::new(config, engine, work, available))
+}
+
+fn refuse_misfit(path: &Path, work: &Work, fit: Fit) -> Result<()> {
     if fit.fits() {
         return Ok(());
     }
-    let misfit = Misfit { path: folder.path().to_path_buf(), work: work.clone(), fit };
+    let misfit = Misfit { path: path.to_path_buf(), work: work.clone(), fit };
     Err(ModelError::DoesNotFit(Box::new(misfit)))
 }
 

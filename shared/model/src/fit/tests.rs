@@ -1,4 +1,5 @@
 use super::*;
+use crate::lora::Projection;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -96,6 +97,25 @@ fn more_of_anything_never_takes_less() {
     assert!(checkpointed(true) < checkpointed(false));
     let fine = |step_tokens| total(&Work::FineTune { step_tokens, checkpointing: false });
     assert!(fine(64) < fine(128) && fine(64) > 5 * 4 * 494_032_768);
+}
+
+#[test]
+fn a_merged_adapter_takes_a_copy_of_what_it_adapts() {
+    let config = llama_eight_billion();
+    let merged = |lora: LoraSpec| Work::Merged { lora, work: Box::new(inner(1, 64, 8)) };
+    let parameters = |engine, work: &Work| estimate(&config, engine, work).parameters;
+    let copy = |engine, lora: LoraSpec| {
+        parameters(engine, &merged(lora)) - parameters(engine, &inner(1, 64, 8))
+    };
+    // q and o are square; k and v have a quarter of the heads; gate, up and down are 4096 by 14,336.
+    let layer = 2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14_336;
+    assert_eq!(copy(CPU, LoraSpec::all(8)), 32 * layer * 4);
+    assert_eq!(copy(Engine::Cuda, LoraSpec::all(8)), 32 * layer * 2);
+    let two = LoraSpec { targets: vec![Projection::Q, Projection::V], ..LoraSpec::all(8) };
+    assert_eq!(copy(CPU, two), 32 * (4096 * 4096 + 4096 * 1024) * 4);
+    let fit = Fit::new(&config, CPU, &merged(LoraSpec::all(8)), Some(50 * GIB));
+    assert!(!fit.fits() && Fit::new(&config, CPU, &inner(1, 64, 8), Some(50 * GIB)).fits());
+    assert!(!fit.mends.is_empty());
 }
 
 #[test]
