@@ -6,7 +6,8 @@
 //! before anything is concluded from its end.
 //!
 //! `SEAL_FAULTS=all` tries the whole table, `SEAL_FAULTS=5` five cells of each pair of role and fault;
-//! `SEAL_FAULTS_SEED` draws others, `SEAL_FAULTS_JOBS` sets how many run side by side.
+//! `SEAL_FAULTS_SEED` draws others, `SEAL_FAULTS_ONLY=auditor,student:broken` keeps to what it names,
+//! `SEAL_FAULTS_JOBS` sets how many run side by side.
 //!
 //! **Absent:** power loss. What the kernel took before a kill is still there after it.
 
@@ -42,8 +43,12 @@ fn a_fault_at_any_step_loses_no_work_and_has_no_second_effect() {
     let (evidence, broken) = evidence::gather(&undisturbed);
     assert!(broken.is_empty(), "{broken:?}");
 
-    let steps = Victim::ALL.map(|victim| (victim, steps_of(&shim, &fresh, victim)));
-    let all = steps.iter().flat_map(|(victim, steps)| steps::table(*victim, steps)).collect();
+    let only = steps::Only::parse(&std::env::var("SEAL_FAULTS_ONLY").unwrap_or_default());
+    let victims = Victim::ALL.into_iter().filter(|victim| only.tries(*victim));
+    let steps: Vec<(Victim, Vec<Step>)> =
+        victims.map(|victim| (victim, steps_of(&shim, &fresh, victim))).collect();
+    let table = steps.iter().flat_map(|(victim, steps)| steps::table(*victim, steps));
+    let all = table.filter(|cell| only.has(cell)).collect();
     let chosen = chosen(all);
     let setting = Setting { shim, fresh, undisturbed: evidence };
     let tried = cells::try_all(&setting, chosen);
@@ -137,4 +142,19 @@ fn equal_calls_in_a_row_are_one_named_step_and_digests_do_not_set_places_apart()
             "5 rename edits/<digest>.json"
         ]
     );
+}
+
+#[test]
+fn a_part_of_the_table_is_named_by_victims_and_faults() {
+    let step = |number| Step { number, call: "write".into(), place: "a".into() };
+    let cells = |victim| steps::table(victim, &[step(1)]);
+    let kept = |text: &str| -> Vec<(Victim, Fault)> {
+        let only = steps::Only::parse(text);
+        let victims = Victim::ALL.into_iter().filter(|victim| only.tries(*victim));
+        let kept = victims.flat_map(cells).filter(|cell| only.has(cell));
+        kept.map(|cell| (cell.victim, cell.fault)).collect()
+    };
+    assert_eq!(kept("student:broken"), [(Victim::Student, Fault::Broken)]);
+    assert_eq!(kept("auditor,student:broken").len(), cells(Victim::Auditor).len() + 1);
+    assert_eq!(kept("").len(), 4 * cells(Victim::Auditor).len());
 }

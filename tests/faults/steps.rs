@@ -192,3 +192,39 @@ impl Draw {
         ((mixed ^ (mixed >> 31)) % end as u64) as usize
     }
 }
+
+/// A part of the table: `auditor,student:broken` are all faults of one victim and one of another.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Only(Vec<(Victim, Option<Fault>)>);
+
+impl Only {
+    /// Nothing named is everything.
+    pub(crate) fn parse(text: &str) -> Self {
+        let parts = text.split(',').filter(|part| !part.is_empty());
+        Self(parts.map(Self::part).collect())
+    }
+
+    fn part(text: &str) -> (Victim, Option<Fault>) {
+        let (victim, fault) = match text.split_once(':') {
+            Some((victim, fault)) => (victim, Some(fault)),
+            None => (text, None),
+        };
+        fn named<T: std::fmt::Debug>(all: impl IntoIterator<Item = T>, word: &str) -> T {
+            let mut all = all.into_iter();
+            let found = all.find(|one| format!("{one:?}").to_lowercase() == word);
+            found.unwrap_or_else(|| panic!("SEAL_FAULTS_ONLY: `{word}` is no victim and no fault"))
+        }
+        (named(Victim::ALL, victim), fault.map(|fault| named(Fault::ALL, fault)))
+    }
+
+    pub(crate) fn tries(&self, victim: Victim) -> bool {
+        self.0.is_empty() || self.0.iter().any(|(one, _)| *one == victim)
+    }
+
+    pub(crate) fn has(&self, cell: &Cell) -> bool {
+        let names = |(victim, fault): &(Victim, Option<Fault>)| {
+            *victim == cell.victim && fault.is_none_or(|fault| fault == cell.fault)
+        };
+        self.0.is_empty() || self.0.iter().any(names)
+    }
+}
