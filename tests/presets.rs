@@ -77,6 +77,10 @@ fn a_round_for_which_nothing_was_imported_is_refused_before_anything_starts() {
     assert!(told.contains("`rounds` is 3") && told.contains("round 3"), "{told}");
     assert!(told.contains("run.toml") && told.contains("--replace"), "{told}");
     assert!(!run.path("logs/teacher.log").exists(), "a daemon was started");
+    let unverified = run.seal(&["verify", "--all"]);
+    assert_eq!(unverified.status.code(), Some(3));
+    assert!(stderr(&unverified).contains("`seal run`"), "{}", stderr(&unverified));
+    assert!(stderr(&run.seal(&["status"])).contains("next: seal run"));
 }
 
 /// Policy updates, first to last.

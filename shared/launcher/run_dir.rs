@@ -252,6 +252,12 @@ impl RunDir {
         }
     }
 
+    /// Whether anybody left a trace of work here.
+    pub(crate) fn has_begun(&self) -> bool {
+        let roles = [Role::Teacher, Role::Student, Role::Auditor];
+        roles.iter().any(|role| self.role_state(*role).is_dir()) || self.progress_file().exists()
+    }
+
     /// Where a role runs whose files are not in this folder.
     pub(crate) fn host_elsewhere(&self, role: Role) -> Result<Option<Endpoint>> {
         let endpoint = self.endpoint(role)?;

@@ -54,6 +54,7 @@ pub(crate) fn import(global: &Global, import: &Import) -> Result<Option<Ended>, 
         return Err(Failure { ended: Ended::BadConfig, error: anyhow!(what) });
     }
     shared_out(into, &parts)?;
+    tell_empty_rounds(global, &parts, shares.rounds);
     let files = write(&into.into, &parts, &sources, &shares, into.replace)?;
     report(global, &into.into, &parts, files)?;
     Ok(None)
@@ -75,6 +76,18 @@ fn shared_out(into: &Destination, parts: &Parts) -> Result<(), Failure> {
          the rows that are to be shared out, or leave the option out"
     );
     Err(Failure { ended: Ended::BadConfig, error })
+}
+
+/// A run refuses rounds without a passage; whoever imports can still share them out otherwise.
+fn tell_empty_rounds(global: &Global, parts: &Parts, rounds: u32) {
+    let learns = |round| parts.refs.iter().any(|one| one.usage == ContextUse::Round(round));
+    let with_one = (1..=rounds).filter(|&round| learns(round)).count();
+    if with_one < rounds as usize && !global.quiet && !global.json {
+        eprintln!(
+            "warning: of {rounds} rounds only {with_one} have a passage to learn from; set `rounds` in \
+             run.toml to what there is, or import more"
+        );
+    }
 }
 
 fn shares(into: &Destination, passages: usize) -> Result<Shares, Failure> {

@@ -1,6 +1,6 @@
 //! `init`, `status`, `verify`, `report`, and how figures look on a terminal.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use seal_conductor::driver;
 use seal_protocol::{Decision, Role, Served, path};
 use seal_service::endpoint::Endpoint;
@@ -72,8 +72,16 @@ pub(crate) async fn status(global: &Global, run: &RunDir) -> Result<Option<Ended
     );
     out!("audited   {} candidates, {} accepted", status.attempts, status.accepted);
     print_figures(&tally::figures(run)?);
-    hint(global, "seal why v1   seal verify --all   seal rollback base");
+    hint(global, next_of(&status));
     Ok(None)
+}
+
+fn next_of(status: &Status) -> &'static str {
+    match status {
+        Status { complete: Some(false), .. } => "seal run",
+        Status { versions, .. } if versions.is_empty() => "seal report   seal verify --all",
+        _ => "seal why v1   seal verify --all   seal rollback base",
+    }
 }
 
 fn state_of(complete: Option<bool>) -> &'static str {
@@ -152,6 +160,10 @@ pub(crate) fn verify(
     run: &RunDir,
     args: &Verify,
 ) -> Result<Option<Ended>, Failure> {
+    if !run.has_begun() && run.host_elsewhere(Role::Auditor)?.is_none() {
+        let error = anyhow!("nothing ran in `{}` yet; begin with `seal run`", run.root().display());
+        return Err(Failure { ended: Ended::BadConfig, error });
+    }
     let summary = match (&args.version, args.all) {
         (Some(version), false) => evidence::verify_version(run, version),
         _ => evidence::verify_all(run),
