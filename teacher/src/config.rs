@@ -19,6 +19,7 @@ use crate::egress::EgressConfig;
 use crate::exemplars::ExemplarSettings;
 use crate::family::{Layout, TextFamily};
 use crate::family_choice::FamilyChoice;
+use crate::sampling::SamplingSettings;
 
 /// All settings of the teacher.
 #[derive(Clone, Debug, Deserialize)]
@@ -81,22 +82,6 @@ pub struct TeacherConfig {
     pub ledger: LedgerConfig,
     /// What the kernel enforces on this process.
     pub confinement: ConfinementConfig,
-}
-
-/// `[sampling]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SamplingSettings {
-    /// Longest reply.
-    pub max_new_tokens: usize,
-    /// Replies sampled side by side; bounds memory, changes no result.
-    pub batch: usize,
-    /// Most proposals per context that one request may ask for.
-    pub max_proposals_per_context: u32,
-    /// A local policy writes nothing but what follows the schema of a structured prompt family. Needs
-    /// a byte-level or byte-fallback tokenizer.
-    #[serde(default = "yes")]
-    pub constrain: bool,
 }
 
 /// `[policy_update]`. Key names are those of the `transformers` trainer.
@@ -172,10 +157,6 @@ fn one() -> usize {
     1
 }
 
-fn yes() -> bool {
-    true
-}
-
 impl PolicyUpdateSettings {
     /// The optimizer's part, as the engine takes it.
     pub(crate) fn optimizer(&self) -> OptimRecipe {
@@ -248,6 +229,7 @@ impl TeacherConfig {
     /// What serde cannot see.
     pub(crate) fn check(&self) -> Result<(), String> {
         let local = matches!(self.backend, BackendConfig::Local(_));
+        self.sampling.check(local)?;
         match (local, &self.exemplars, &self.policy_update) {
             (true, Some(_), _) => {
                 Err("[exemplars] is for policies whose weights are elsewhere; a \

@@ -28,6 +28,7 @@ mod propose;
 mod python_text;
 mod reply;
 mod rows;
+mod sampling;
 mod seeds;
 mod sequences;
 mod state;
@@ -39,7 +40,7 @@ pub use backends::{
     Api, BackendConfig, BudgetConfig, LimitsConfig, LocalConfig, MaxTokensField, OnSchemaRefused,
     OpenAiConfig, PaidError, RecordedConfig, RecordedError, RepeatsConfig, ResponseFormat, Stop,
 };
-pub use config::{ConfinementConfig, PolicyUpdateSettings, SamplingSettings, TeacherConfig};
+pub use config::{ConfinementConfig, PolicyUpdateSettings, TeacherConfig};
 pub use contexts::{Context, Contexts, ContextsError};
 pub use daemon::run;
 pub use egress::{
@@ -58,6 +59,7 @@ pub use policy_name::policy_digest;
 pub use prompt::{PromptError, Prompter, WrittenPrompt};
 pub use python_text::strip as stripped;
 pub use reply::{ParsedReply, PromptFamily, Unparsed};
+pub use sampling::SamplingSettings;
 pub use seal_recipe::{ReplayError, ReplayQuota};
 pub use seeds::{proposal_seed, update_seed};
 pub use sequences::{SequenceBuilder, SequenceRule, context_sequence, titled};

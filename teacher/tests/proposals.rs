@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::{Bench, CONTEXTS, content, context, sampled};
 use seal_protocol::{LossPart, ProposalMethod, ProposeRequest, TrainingExample};
 
@@ -40,6 +42,34 @@ fn an_edit_holds_distinct_lines_its_labels_and_the_context_as_a_part_of_its_own(
             assert!(!text.contains(['<', '_']), "{text}");
         }
     }
+}
+
+#[test]
+fn filters_of_the_config_are_what_replies_are_drawn_by() {
+    let warm = sampled(&[0], 6);
+    let free = Bench::new().propose(&warm).unwrap();
+    let different: BTreeSet<_> = free.edits.iter().map(|edit| format!("{edit:?}")).collect();
+    assert!(different.len() > 1, "seeds make no difference");
+
+    // One token to draw from leaves nothing to chance, however warm: every reply is the greedy one.
+    let only = |bench: Bench| bench.reopen_with(|config| config.sampling.top_k = 1);
+    let mut filtered = only(Bench::new());
+    let proposals = filtered.propose(&warm).unwrap();
+    assert_eq!(proposals.edits.len() + proposals.unparsed.len(), 6);
+    let replies = replies(&filtered);
+    assert_eq!(replies.len(), 6);
+    assert!(replies.windows(2).all(|pair| pair[0] == pair[1]), "{replies:?}");
+}
+
+/// The texts that were kept because no edit came of them.
+fn replies(bench: &Bench) -> Vec<String> {
+    let files = std::fs::read_dir(bench.config.state.join("unparsed")).unwrap();
+    let text = |file: std::fs::DirEntry| -> String {
+        let kept: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
+        kept["text"].as_str().unwrap().to_owned()
+    };
+    files.map(|file| text(file.unwrap())).collect()
 }
 
 #[test]

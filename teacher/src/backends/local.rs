@@ -15,9 +15,9 @@ use seal_protocol::{Digest, ReplySchema};
 use serde_json::Value;
 
 use super::{Backend, Order, Outcome, Prompt, Sampling, Written};
-use crate::config::SamplingSettings;
 use crate::error::TeacherError;
 use crate::policies::Policies;
+use crate::sampling::SamplingSettings;
 use crate::teacher::Report;
 
 /// The policies and how replies are drawn from them.
@@ -149,12 +149,8 @@ impl Backend for Local {
         report: Report<'_>,
     ) -> Result<Vec<Outcome>, TeacherError> {
         let policy = self.policies.get(sampling.policy)?;
-        let settings = Arc::new(SamplingConfig {
-            max_new_tokens: self.settings.max_new_tokens,
-            temperature: sampling.temperature.to_f64(),
-            stop: self.stop.clone(),
-            ..SamplingConfig::default()
-        });
+        let temperature = sampling.temperature.to_f64();
+        let settings = Arc::new(self.settings.drawn(temperature, self.stop.clone()));
         let asked: Vec<Result<seal_model::Prompt, String>> =
             orders.iter().map(|order| self.prompt(order)).collect();
         let prompts: Vec<_> =
