@@ -26,4 +26,6 @@ pub use input::{
 pub use stage::{Asked, stage};
 
 #[cfg(test)]
+mod stock_opa_tests;
+#[cfg(test)]
 mod tests;

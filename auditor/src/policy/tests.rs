@@ -13,9 +13,9 @@ use super::*;
 use crate::gate::StageOutcome;
 use crate::testing::{Skill, World, attempts, rows};
 
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
-fn shipped(name: &str) -> PathBuf {
+pub(super) fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/policies").join(name)
 }
 
@@ -46,7 +46,7 @@ fn measured(n: u64, base: f64, candidate: f64) -> Measurement {
 }
 
 /// An input that the standard policy allows.
-fn good() -> PolicyInput {
+pub(super) fn good() -> PolicyInput {
     let passed = || Gate { outcome: StageOutcome::Passed, reasons: Vec::new() };
     let dense_gain = Some(Estimate { mean: 2.0, low: 1.0, high: 3.0 });
     PolicyInput {
@@ -137,7 +137,7 @@ fn the_standard_policy_allows_what_it_should_and_names_what_it_refuses() {
 }
 
 /// The same value as another type, and as none.
-fn other_types(value: &Value) -> Vec<Value> {
+pub(super) fn other_types(value: &Value) -> Vec<Value> {
     let text = Value::String("zzz".to_owned());
     match value {
         Value::String(_) => vec![Value::from(7), Value::Null, Value::Bool(true)],

@@ -12,7 +12,7 @@ measured(n, base, candidate) := {
 	"n": n, "empty": 0,
 	"base": {"mean": base, "low": base - 0.05, "high": base + 0.05},
 	"candidate": {"mean": candidate, "low": candidate - 0.05, "high": candidate + 0.05},
-	"gain": {"mean": candidate - base, "low": candidate - base - 0.1, "high": candidate - base + 0.1},
+	"gain": {"mean": candidate - base, "low": (candidate - base) - 0.1, "high": (candidate - base) + 0.1},
 }
 
 digest := "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
