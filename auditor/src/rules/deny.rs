@@ -3,6 +3,7 @@
 use regex::{Regex, RegexBuilder};
 use unicode_normalization::UnicodeNormalization;
 
+use super::alike::alike;
 use super::checks::Check;
 use super::entropy::bits_per_character;
 use super::{DenySpec, RulesError};
@@ -18,23 +19,27 @@ pub(super) struct DenyRule {
     pattern: Regex,
     keywords: Vec<String>,
     case_sensitive: bool,
+    whole_edit: bool,
     check: Option<Check>,
     min_entropy_bits: Option<f64>,
 }
 
-/// A text in the two forms patterns are tried on. Hashes are over the original.
+/// A text in the forms that patterns are tried on. Hashes are over the original.
 pub(super) struct Forms {
     /// Compatibility forms resolved.
     plain: String,
     /// The same in lower case.
     folded: String,
+    /// That as an eye takes it, where it is another text.
+    alike: Option<String>,
 }
 
 impl Forms {
     pub(super) fn of(text: &str) -> Self {
         let plain: String = text.nfkc().collect();
         let folded = plain.to_lowercase();
-        Self { plain, folded }
+        let alike = alike(&folded);
+        Self { plain, folded, alike }
     }
 }
 
@@ -56,6 +61,7 @@ impl DenyRule {
             pattern,
             keywords: spec.keywords.iter().map(|word| Forms::of(word).folded).collect(),
             case_sensitive: spec.case_sensitive,
+            whole_edit: spec.whole_edit,
             check: spec.check,
             min_entropy_bits: spec.min_entropy_bits,
         })
@@ -65,11 +71,21 @@ impl DenyRule {
         &self.name
     }
 
+    /// Whether it reads all lines of an edit as one text, too.
+    pub(super) fn reads_whole_edit(&self) -> bool {
+        self.whole_edit
+    }
+
     pub(super) fn matches(&self, text: &Forms) -> bool {
-        let considered =
-            self.keywords.is_empty() || self.keywords.iter().any(|word| text.folded.contains(word));
-        let text = if self.case_sensitive { &text.plain } else { &text.folded };
-        considered && self.matches_form(text)
+        if self.case_sensitive {
+            return self.is_considered(&text.folded) && self.matches_form(&text.plain);
+        }
+        let forms = [Some(&text.folded), text.alike.as_ref()];
+        forms.into_iter().flatten().any(|form| self.is_considered(form) && self.matches_form(form))
+    }
+
+    fn is_considered(&self, folded: &str) -> bool {
+        self.keywords.is_empty() || self.keywords.iter().any(|word| folded.contains(word))
     }
 
     /// Matches do not overlap, so that all of them together are read once.

@@ -4,6 +4,7 @@
 //! **Invariant:** a finding names the rule, never the text.
 //! **Absent:** judging meaning. What a text does to the weights is measured, not read.
 
+mod alike;
 mod checks;
 mod context;
 mod deny;
@@ -13,6 +14,7 @@ mod examples;
 mod ngrams;
 mod overlap;
 mod unicode;
+mod whole;
 
 use std::path::Path;
 
@@ -69,6 +71,9 @@ pub struct DenySpec {
     /// Upper and lower case count; the text is not lower-cased for this rule. Keywords never care.
     #[serde(default)]
     pub case_sensitive: bool,
+    /// Tried on all lines of an edit as one text, too: an instruction may be told over several.
+    #[serde(default)]
+    pub whole_edit: bool,
     /// A match counts only with this structure. Both this and the next look at the group named `value`,
     /// or without one at the whole match.
     #[serde(default)]
@@ -167,7 +172,11 @@ impl Rules {
         let unicode = self.unicode.iter().filter(|rule| any(&|text| rule.breaks(text)));
         let mut found: Vec<&str> = unicode.map(|rule| rule.name()).collect();
         let forms: Vec<Forms> = texts.iter().map(|text| Forms::of(text)).collect();
-        let denied = self.deny.iter().filter(|rule| forms.iter().any(|text| rule.matches(text)));
+        let whole = Forms::of(&whole::whole(texts));
+        let denied = self.deny.iter().filter(|rule| {
+            forms.iter().any(|text| rule.matches(text))
+                || (rule.reads_whole_edit() && rule.matches(&whole))
+        });
         found.extend(denied.map(DenyRule::name));
         found
     }
@@ -195,6 +204,8 @@ pub(crate) fn texts(edit: &SelfEdit) -> Vec<&str> {
     texts
 }
 
+#[cfg(test)]
+mod corpus_tests;
 #[cfg(test)]
 mod recorded_tests;
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! What tells a number that belongs to a person from any other digits: its length, its structure and
-//! its check digits.
+//! What tells a match that counts from one that only looks like it: of a number that belongs to a person
+//! its length, structure and check digits, of an encoded text that it reads.
 //!
 //! **Invariant:** linear in the text, whatever stands in it.
 
 mod accounts;
+mod encoding;
 mod national;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub enum Check {
     /// Letters and digits both: a key rather than a word or a number.
     LettersAndDigits,
+    /// Base64 or hexadecimal digits of a text that reads as words.
+    ReadableEncoding,
     /// ISO 13616: the country's length, remainder 1 on division by 97.
     Iban,
     /// ISO/IEC 7812: an issuer's first digits and length, Luhn.
@@ -45,6 +48,9 @@ impl Check {
             return matched.chars().any(|c| c.is_ascii_digit())
                 && matched.chars().any(|c| c.is_ascii_alphabetic());
         }
+        if self == Self::ReadableEncoding {
+            return encoding::is_readable(matched);
+        }
         let groups: Vec<String> = matched
             .split(|c: char| !c.is_ascii_alphanumeric())
             .filter(|group| !group.is_empty())
@@ -71,7 +77,7 @@ impl Check {
     /// Letters and digits of the longest number of this kind. Nothing longer is put together.
     const fn longest(self) -> usize {
         match self {
-            Self::LettersAndDigits => 0,
+            Self::LettersAndDigits | Self::ReadableEncoding => 0,
             Self::Iban => 34,
             Self::PaymentCard => 19,
             Self::ItFiscalCode => 16,
@@ -84,7 +90,7 @@ impl Check {
     /// `number`: ASCII digits and capital letters.
     fn is_one(self, number: &[u8]) -> bool {
         match self {
-            Self::LettersAndDigits => false,
+            Self::LettersAndDigits | Self::ReadableEncoding => false,
             Self::Iban => accounts::is_iban(number),
             Self::PaymentCard => accounts::is_payment_card(number),
             Self::UsSsn => national::is_us_ssn(number),
