@@ -27,6 +27,7 @@ use crate::measure::Measurer;
 use crate::model::{Asking, ModelMeasurer, QUESTION};
 use crate::policy::{Bundle, Policy};
 use crate::recompute::{Asked, Draw, Share};
+use crate::rotation;
 use crate::rules::Rules;
 use crate::vault::{Vault, VaultFiles};
 
@@ -137,8 +138,10 @@ pub(crate) fn auditor(
     let signer = LedgerKey { key: secrets.ledger_key, origin: config.ledger_origin };
     let in_force =
         in_force(&secrets.roots, measurer.base_model_digest(), policy_digest, policy.as_ref())?;
+    let mut ledger = Ledger::open(&config.state, signer, &secrets.root, in_force, now)?;
+    rotation::take_over(&mut ledger, &vault, &settings, now)?;
     Ok(Auditor::new(Parts {
-        ledger: Ledger::open(&config.state, signer, &secrets.root, in_force, now)?,
+        ledger,
         identity: Identity {
             key: secrets.key,
             evaluator,

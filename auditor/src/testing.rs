@@ -10,7 +10,7 @@ use seal_protocol::{
     Directives, EditOrigin, Enforcement, EnforcementLevel, Envelope, Evaluator, LedgerEvent,
     LossPart, Micro, Role, SelfEdit, Statement, Subject, TrainingExample, UnixSeconds,
 };
-use seal_service::clock::FixedClock;
+use seal_service::clock::{Clock, FixedClock};
 use seal_service::store::ContentStore;
 use seal_trust::{
     Limits, SigningKey, TrustRoot, TrustedRoot, digest_of, envelope_to_bytes, sha256, sign_root,
@@ -20,10 +20,11 @@ use seal_trust::{
 use crate::audit::{AuditError, Auditor, BaseCache, Identity, Parts};
 use crate::gate::{GateSettings, Outcome};
 use crate::items::{Item, ItemKind, item};
-use crate::ledger::{Artefact, ArtefactKind, InForce, Ledger, LedgerKey};
+use crate::ledger::{Artefact, ArtefactKind, InForce, Ledger, LedgerKey, NewGroup};
 use crate::measure::{MeasureError, Measurer, Wanted};
 use crate::policy::Policy;
 use crate::recompute::{Claim, DIFFERS, Draw, Recomputed, Share};
+use crate::rotation::{RotationError, take_over};
 use crate::rules::{Limits as TextLimits, Rules, RulesFile};
 use crate::vault::{Tau, Vault, VaultFiles};
 
@@ -261,9 +262,15 @@ impl World {
 
     /// Opens the auditor over the state folder, as a start of the process does.
     pub(crate) fn auditor(&self) -> Auditor<FakeModel> {
+        self.try_auditor().unwrap()
+    }
+
+    /// The same, for a start that may be refused.
+    pub(crate) fn try_auditor(&self) -> Result<Auditor<FakeModel>, RotationError> {
         let (state, vault) = (self.state(), self.vault());
-        let ledger = self.ledger();
-        Auditor::new(Parts {
+        let mut ledger = self.ledger();
+        take_over(&mut ledger, &vault, &self.settings, self.clock.now())?;
+        Ok(Auditor::new(Parts {
             root: self.root.clone(),
             identity: self.identity(),
             rules: self.rules(&vault),
@@ -285,7 +292,7 @@ impl World {
                 honest: Arc::clone(&self.honest),
             },
             clock: self.clock.clone(),
-        })
+        }))
     }
 
     /// As many as the gate asks for.
@@ -320,6 +327,97 @@ impl World {
             trust_root_version: self.root.root().version,
             verdict_ttl_s: 1000,
         }
+    }
+
+    /// The same ledger as a build wrote it that did not name τ in its rows.
+    pub(crate) fn as_of_before(&self) -> Self {
+        self.retold(|event| {
+            if let LedgerEvent::Attempt(attempt) = event {
+                attempt.tau.clear();
+            }
+        })
+    }
+
+    /// A copy of this world whose ledger says something else, row by row, under checkpoints of its own.
+    pub(crate) fn retold(&self, tell: impl Fn(&mut LedgerEvent)) -> Self {
+        let told = Self::with_limits(self.root.root().limits.clone());
+        let told = Self { settings: self.settings.clone(), ..told };
+        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                std::fs::copy(&path, told.folder.path().join(path.file_name().unwrap())).unwrap();
+            }
+        }
+        told.next_nonce.set(self.next_nonce.get());
+        let mut ledger = told.ledger();
+        for (request, mut group) in self.groups() {
+            group.rows.iter_mut().for_each(&tell);
+            let request = request.as_ref().map(|(digest, nonce)| (*digest, nonce.as_str()));
+            ledger.commit(request, NOW, |_| Ok(group)).unwrap();
+        }
+        for upload in std::fs::read_dir(self.state().join("adapters")).unwrap() {
+            told.uploads().put(&std::fs::read(upload.unwrap().path()).unwrap()).unwrap();
+        }
+        told
+    }
+
+    /// What was committed after the first row, transaction by transaction, with digest and nonce of the
+    /// request. The first one brings the files of all.
+    fn groups(&self) -> Vec<(Option<(Digest, String)>, NewGroup)> {
+        let db = rusqlite::Connection::open(self.state().join("ledger.sqlite")).unwrap();
+        let column = |query: &str, of: &Digest| -> Option<Vec<u8>> {
+            db.query_row(query, [of.to_string()], |row| row.get(0)).ok()
+        };
+        let nonce = "SELECT CAST(nonce AS BLOB) FROM inbox WHERE request_digest = ?1";
+        let mut groups: Vec<(Option<(Digest, String)>, NewGroup)> = Vec::new();
+        for entry in rows(self).into_iter().skip(1) {
+            let request = match &entry.event {
+                LedgerEvent::Attempt(attempt) => Some(attempt.request_digest),
+                _ => None,
+            };
+            let request = request.map(|digest| {
+                (digest, String::from_utf8(column(nonce, &digest).unwrap()).unwrap())
+            });
+            let verdict = match &entry.event {
+                LedgerEvent::Attempt(attempt) => attempt.verdict_envelope_digest,
+                _ => None,
+            };
+            let verdict = verdict.map(|digest| self.verdict_file(&digest));
+            match groups.last_mut() {
+                Some((of, group)) if *of == request => {
+                    group.rows.push(entry.event);
+                    group.verdict = group.verdict.take().or(verdict);
+                }
+                _ => {
+                    let (rows, artefacts) = (vec![entry.event], Vec::new());
+                    groups.push((request, NewGroup { rows, verdict, artefacts }));
+                }
+            }
+        }
+        groups[0].1.artefacts =
+            ArtefactKind::ALL.into_iter().flat_map(|kind| self.kept(kind)).collect();
+        groups
+    }
+
+    fn kept(&self, kind: ArtefactKind) -> Vec<Artefact> {
+        if kind == ArtefactKind::Verdict {
+            return Vec::new();
+        }
+        let files = std::fs::read_dir(self.state().join(kind.folder())).unwrap();
+        let artefact = |path: PathBuf| Artefact {
+            kind,
+            digest: path.file_stem().unwrap().to_str().unwrap().parse().unwrap(),
+            body: std::fs::read(path).unwrap(),
+        };
+        files.map(|file| artefact(file.unwrap().path())).collect()
+    }
+
+    /// The verdict whose file has this digest.
+    fn verdict_file(&self, digest: &Digest) -> Envelope {
+        let files = std::fs::read_dir(self.state().join("verdicts")).unwrap();
+        let bytes = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        let bytes = bytes.into_iter().find(|bytes: &Vec<u8>| sha256(bytes) == *digest).unwrap();
+        seal_trust::envelope_from_file_bytes(&bytes).unwrap()
     }
 
     pub(crate) fn uploads(&self) -> ContentStore {
@@ -450,6 +548,7 @@ fn write_vault(folder: &Path) {
             protected: named("p", 4, ItemKind::Protected),
             // The first two come from one hand.
             source: (at < 2).then(|| "site-a".to_owned()),
+            earlier: Vec::new(),
         }
     };
     let lines = |rows: Vec<String>| rows.join("\n");
@@ -476,7 +575,7 @@ pub(crate) fn rows(world: &World) -> Vec<seal_protocol::LedgerEntry> {
 pub(crate) fn attempts(world: &World) -> Vec<(seal_protocol::Decision, Vec<String>)> {
     let attempt = |entry: seal_protocol::LedgerEntry| match entry.event {
         LedgerEvent::Attempt(attempt) => Some((attempt.decision, attempt.reasons)),
-        LedgerEvent::Genesis { .. } => None,
+        LedgerEvent::Genesis { .. } | LedgerEvent::Rotation(_) => None,
     };
     rows(world).into_iter().filter_map(attempt).collect()
 }

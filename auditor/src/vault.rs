@@ -1,8 +1,13 @@
 //! The vault: τ of every context and the suites, with commitments that reveal nothing.
 //!
 //! **Invariant:** the reward split and the confirmation split of a context share no question.
+//! **Invariant:** no question is like one of another τ of its context, in force earlier or now: what a τ
+//! was asked cannot be asked anew by writing it down again.
 //! **Invariant:** a commitment is an HMAC under a key that never leaves the auditor: a bare hash of
 //! a small τ could be confirmed by guessing.
+
+mod likeness;
+mod rotation;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::grading::{Grading, Gradings};
 use crate::items::{Item, ItemsError, read_rows};
+
+pub use rotation::{Changed, Rotated, Unrotated, rotate};
 
 /// τ of one context.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,9 +37,37 @@ pub struct Tau {
     /// Where the context comes from: a supplier, a site, a document. Absent: a source of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// What was asked before, oldest first: kept so that no question of it comes back as a new one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Splits>,
+}
+
+/// The questions of a τ that attempts count against.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Splits {
+    /// Drives the reward.
+    pub reward: Vec<Item>,
+    /// Proves a gain at promotion.
+    pub confirmation: Vec<Item>,
+}
+
+impl Splits {
+    fn items(&self) -> impl Iterator<Item = &Item> {
+        self.reward.iter().chain(&self.confirmation)
+    }
 }
 
 impl Tau {
+    /// What is asked now.
+    pub fn splits(&self) -> Splits {
+        Splits { reward: self.reward.clone(), confirmation: self.confirmation.clone() }
+    }
+
+    fn ever_asked(&self) -> impl Iterator<Item = &Item> {
+        both_splits(self).chain(self.earlier.iter().flat_map(Splits::items))
+    }
+
     /// Where the context comes from.
     fn source(&self) -> &str {
         self.source.as_ref().unwrap_or(&self.context_id)
@@ -114,16 +149,41 @@ impl Vault {
         self.tau.iter().filter(of_it).map(|(context, _)| context)
     }
 
-    /// Every τ item of both splits.
+    /// Every τ item of both splits, those of earlier τ too: they may be asked again.
     pub fn every_tau_item(&self) -> impl Iterator<Item = &Item> {
-        self.tau.values().flat_map(both_splits)
+        self.tau.values().flat_map(Tau::ever_asked)
+    }
+
+    /// Commitment to the τ of a context that is in force: to its questions and how they are split.
+    pub fn in_force(&self, context: &Digest) -> Option<Digest> {
+        self.tau.get(context).map(|tau| self.splits_commitment(&tau.splits()))
+    }
+
+    /// Every context with the commitments to what it was asked before, oldest first, and to what it is
+    /// asked now.
+    pub fn held(&self) -> impl Iterator<Item = Held> {
+        self.tau.iter().map(|(context, tau)| Held {
+            context_digest: *context,
+            context_id: tau.context_id.clone(),
+            earlier: tau.earlier.iter().map(|splits| self.splits_commitment(splits)).collect(),
+            now: self.splits_commitment(&tau.splits()),
+        })
+    }
+
+    fn splits_commitment(&self, splits: &Splits) -> Digest {
+        let part = |name: &str, items: &[Item]| {
+            let lines: String = items.iter().map(committed_line).collect();
+            format!("{name} {}\n{lines}", items.len())
+        };
+        let text = part("reward", &splits.reward) + &part("confirmation", &splits.confirmation);
+        seal_trust::hmac_commitment(&self.key, [SPLITS, text.as_bytes()].concat().as_slice())
     }
 
     /// Every item of τ and suites, with how it is judged.
     pub fn suites<'a>(&'a self, gradings: &'a Gradings) -> [(Vec<&'a Item>, &'a Grading); 3] {
         let protected = self.tau.values().flat_map(|tau| &tau.protected);
         [
-            (self.every_tau_item().collect(), &gradings.tau),
+            (self.tau.values().flat_map(both_splits).collect(), &gradings.tau),
             (self.retention.items.iter().collect(), &gradings.retention),
             (
                 protected.chain(&self.refusals.items).chain(&self.benign.items).collect(),
@@ -142,6 +202,22 @@ impl Vault {
     pub fn suite_ref(&self, suite: &Suite) -> SuiteRef {
         SuiteRef { name: suite.name.clone(), digest: self.commitment(&suite.items) }
     }
+}
+
+/// Keeps the commitment to a context's τ apart from that to the items of an attempt.
+const SPLITS: &[u8] = b"seal/tau/v1\n";
+
+/// The τ of one context by their commitments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// SHA-256 of the context's text.
+    pub context_digest: Digest,
+    /// The context's name, for people.
+    pub context_id: String,
+    /// What it was asked before, oldest first.
+    pub earlier: Vec<Digest>,
+    /// What it is asked now.
+    pub now: Digest,
 }
 
 fn both_splits(tau: &Tau) -> impl Iterator<Item = &Item> {
@@ -174,39 +250,35 @@ fn suite(name: &str, path: &Path) -> Result<Suite, ItemsError> {
             format!("the suite `{name}` is empty; an absent measurement is never a pass"),
         ));
     }
-    check_ids(path, name, items.iter())?;
+    if let Some(twice) = repeated_id(items.iter()) {
+        return Err(content(path, format!("{name}: item id `{twice}` stands twice")));
+    }
     let name = name.to_owned();
     Ok(Suite { name, items })
 }
 
 fn check_row(path: &Path, row: &Tau) -> Result<(), ItemsError> {
-    let of = format!("context `{}`", row.context_id);
+    check(row).map_err(|what| content(path, format!("context `{}`{what}", row.context_id)))
+}
+
+/// What is wrong with a row, as the end of a sentence that begins with its context.
+fn check(row: &Tau) -> Result<(), String> {
     if row.reward.is_empty() {
-        return Err(content(path, format!("{of} has no reward items")));
+        return Err(" has no reward items".to_owned());
     }
-    check_ids(path, &of, both_splits(row).chain(&row.protected))?;
+    if let Some(twice) = repeated_id(both_splits(row).chain(&row.protected)) {
+        return Err(format!(": item id `{twice}` stands twice"));
+    }
     let asked: HashSet<&str> = row.reward.iter().map(|item| item.question.as_str()).collect();
     match row.confirmation.iter().find(|item| asked.contains(item.question.as_str())) {
-        Some(item) => Err(content(
-            path,
-            format!("{of}: confirmation item `{}` repeats a reward question", item.id),
-        )),
-        None => Ok(()),
+        Some(item) => Err(format!(": confirmation item `{}` repeats a reward question", item.id)),
+        None => rotation::check_earlier(row),
     }
 }
 
-fn check_ids<'a>(
-    path: &Path,
-    of: &str,
-    items: impl Iterator<Item = &'a Item>,
-) -> Result<(), ItemsError> {
+fn repeated_id<'a>(mut items: impl Iterator<Item = &'a Item>) -> Option<&'a str> {
     let mut seen = HashSet::new();
-    for item in items {
-        if !seen.insert(item.id.as_str()) {
-            return Err(content(path, format!("{of}: item id `{}` stands twice", item.id)));
-        }
-    }
-    Ok(())
+    items.find(|item| !seen.insert(item.id.as_str())).map(|item| item.id.as_str())
 }
 
 fn content(path: &Path, what: String) -> ItemsError {

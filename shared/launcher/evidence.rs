@@ -31,7 +31,7 @@ pub(crate) fn attempts(run: &RunDir) -> Result<Vec<Attempt>> {
         .into_iter()
         .filter_map(|entry| match entry.event {
             LedgerEvent::Attempt(attempt) => Some(attempt),
-            LedgerEvent::Genesis { .. } => None,
+            LedgerEvent::Genesis { .. } | LedgerEvent::Rotation(_) => None,
         })
         .collect())
 }

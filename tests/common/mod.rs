@@ -137,9 +137,11 @@ impl Run {
                 LedgerEvent::Attempt(attempt) => Some(Attempt {
                     metrics_annex_digest: alike(&state, &attempt.metrics_annex_digest),
                     verdict_envelope_digest: None,
+                    // Commitments are under a key that each auditor draws for itself.
+                    tau: attempt.tau.into_keys().map(|context| (context, context)).collect(),
                     ..attempt
                 }),
-                LedgerEvent::Genesis { .. } => None,
+                LedgerEvent::Genesis { .. } | LedgerEvent::Rotation(_) => None,
             })
             .collect()
     }

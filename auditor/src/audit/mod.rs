@@ -36,6 +36,7 @@ use crate::gate::{GateSettings, Panel, Stage, StageRecord};
 use crate::grading::Gradings;
 use crate::items::Item;
 use crate::ledger::{Head, Ledger, LedgerError, NewGroup};
+use crate::level::Level;
 use crate::measure::Measurer;
 use crate::policy::{AttemptFacts, Facts, Policy};
 use crate::recompute::Draw;
@@ -177,7 +178,7 @@ impl<M: Measurer> Auditor<M> {
             is_accepted: &|edit| ledger.is_accepted(edit),
             measured: &|adapter| ledger.measured(adapter),
             over_source_quota: settings.max_edits_per_source.is_some_and(over),
-            budget_spent: u64::from(self.earlier_attempts(intake)) >= budget,
+            budget_spent: self.level(intake).is_spent(budget),
         };
         provenance::stage(&known, intake, candidate)
     }
@@ -191,21 +192,21 @@ impl<M: Measurer> Auditor<M> {
         StageRecord::of(Stage::Text, reasons)
     }
 
-    /// Groups judged for this purpose on the claimed context that has seen the most.
-    fn earlier_attempts(&self, intake: &Intake) -> u32 {
-        let attempts = |context| self.parts.ledger.attempts_on(context, intake.request.purpose);
-        intake.contexts().iter().map(attempts).max().unwrap_or(0)
+    /// What of the level is left under the τ of the claimed contexts.
+    fn level(&self, intake: &Intake) -> Level {
+        let Parts { vault, ledger, settings, .. } = &self.parts;
+        let used = |context| ledger.used(context, vault.in_force(context), intake.request.purpose);
+        Level::of(settings, intake.contexts().iter().map(used))
     }
 
     fn terms(&self, intake: &Intake) -> Terms<'_> {
-        let settings = self.parts.settings.clone();
         Terms {
             request_digest: intake.digest,
             purpose: intake.request.purpose,
             stage: intake.request.stage.clone(),
             base_model_digest: self.parts.measurer.base_model_digest(),
-            alpha: settings.alpha_of_attempt(self.earlier_attempts(intake)),
-            settings,
+            alpha: self.level(intake).alpha,
+            settings: self.parts.settings.clone(),
             recompute: self.parts.draw.share(),
             policy: self.parts.policy.as_ref(),
         }
@@ -231,12 +232,12 @@ impl<M: Measurer> Auditor<M> {
     /// What written policy is told besides the measurements. Kept where there is none, too, so that
     /// one written later can be tried on it.
     fn facts(&self, intake: &Intake, candidate: &Candidate) -> Option<Facts> {
-        let earlier = self.earlier_attempts(intake);
+        let Level { earlier, alpha } = self.level(intake);
         let attempts = AttemptFacts {
             earlier,
             budget: self.parts.root.root().limits.tau_query_budget,
             group: u32::try_from(intake.request.candidates.len()).unwrap_or(u32::MAX),
-            alpha: self.parts.settings.alpha_of_attempt(earlier),
+            alpha,
         };
         facts::of(intake, candidate, attempts, &self.parts.identity)
     }
@@ -250,6 +251,7 @@ impl<M: Measurer> Auditor<M> {
         let annex_bytes = canonical_json(annex).map_err(LedgerError::from)?;
         let annex_digest = sha256(&annex_bytes);
         let commitments = record::commitments(&self.parts.vault, intake);
+        let tau = record::tau(&self.parts.vault, intake);
         let (ledger, identity) = (&mut self.parts.ledger, &self.parts.identity);
         let build = |head: Head| {
             let verdict =
@@ -257,7 +259,7 @@ impl<M: Measurer> Auditor<M> {
             let verdict_digest =
                 verdict.as_ref().map(|envelope| sha256(&envelope_to_bytes(envelope)));
             Ok(NewGroup {
-                rows: record::rows(intake, annex, annex_digest, verdict_digest),
+                rows: record::rows(intake, annex, annex_digest, &tau, verdict_digest),
                 verdict,
                 artefacts: record::artefacts(intake, annex_digest, annex_bytes),
             })

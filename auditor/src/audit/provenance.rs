@@ -5,6 +5,7 @@ use seal_protocol::{AuditPurpose, Candidate, Digest};
 use super::intake::Intake;
 use crate::gate::{Stage, StageRecord};
 use crate::ledger::MeasuredAdapter;
+use crate::level::BUDGET_SPENT;
 
 /// What this auditor knows that a candidate must fit.
 pub(super) struct Known<'a> {
@@ -40,7 +41,7 @@ pub(super) fn stage(known: &Known<'_>, intake: &Intake, candidate: &Candidate) -
         ("provenance.parent", !is_step(known, purpose, candidate)),
         ("provenance.unknown-context", !candidate.context_digests.iter().all(known.has_tau)),
         ("provenance.source-quota", known.over_source_quota),
-        ("tau.budget-spent", known.budget_spent),
+        (BUDGET_SPENT, known.budget_spent),
     ];
     let broken = checks.into_iter().filter(|(_, broken)| *broken);
     StageRecord::of(Stage::Provenance, broken.map(|(name, _)| name.to_owned()).collect())

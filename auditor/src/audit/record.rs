@@ -1,5 +1,7 @@
 //! What a judged group leaves: commitments, verdict, rows, files. Pure but for the signature.
 
+use std::collections::BTreeMap;
+
 use seal_protocol::{Attempt, AuditPurpose, Decision, Digest, Envelope, LedgerEvent, SuiteRef};
 use seal_trust::envelope_to_bytes;
 
@@ -27,6 +29,12 @@ pub(super) fn commitments(vault: &Vault, intake: &Intake) -> Commitments {
     let suites = [&vault.retention, &vault.refusals].into_iter().chain(benign);
     let suites = suites.map(|suite| vault.suite_ref(suite));
     (vault.commitment(used), suites.collect())
+}
+
+/// By context, the τ that is in force: what the rows count against.
+pub(super) fn tau(vault: &Vault, intake: &Intake) -> BTreeMap<Digest, Digest> {
+    let contexts = intake.contexts().iter();
+    contexts.filter_map(|context| Some((*context, vault.in_force(context)?))).collect()
 }
 
 /// The verdict on the winner, if there is one.
@@ -63,6 +71,7 @@ pub(super) fn rows(
     intake: &Intake,
     annex: &Annex,
     annex_digest: Digest,
+    tau: &BTreeMap<Digest, Digest>,
     verdict: Option<Digest>,
 ) -> Vec<LedgerEvent> {
     let row = |candidate: &CandidateAnnex| {
@@ -72,6 +81,7 @@ pub(super) fn rows(
             purpose: intake.request.purpose,
             stage: intake.request.stage.clone(),
             context_digests: candidate.context_digests.clone(),
+            tau: tau.clone(),
             edit_digests: candidate.edit_digests.clone(),
             adapter_digest: candidate.adapter_digest,
             decision,

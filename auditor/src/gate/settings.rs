@@ -33,6 +33,12 @@ pub struct GateSettings {
     /// Share of the level that is kept for later attempts on the same context, so that resubmitting
     /// noise cannot win: attempt g is tested at `alpha · (1 − retry_share) · retry_share^g`.
     pub retry_share: f64,
+    /// Share of the level that is kept for questions that take the place of a context's τ: the attempts
+    /// under its τ number k, from 0, share `alpha · (1 − rotation_share) · rotation_share^k`, so that all
+    /// attempts under all its τ win nothing by luck more often than `alpha`. 0: all of it is for the
+    /// first, and no other is taken.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rotation_share: f64,
     /// What proves a gain.
     pub evidence: Evidence,
     /// Most edits of one source, over all that were accepted and within one promotion; absent: any
@@ -97,6 +103,11 @@ fn is_true(demanded: &bool) -> bool {
     *demanded
 }
 
+/// Left out where nothing is kept, so that policy digests of before stay.
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
+}
+
 impl Default for GateSettings {
     fn default() -> Self {
         Self {
@@ -104,6 +115,7 @@ impl Default for GateSettings {
             reward: Reward::default(),
             alpha: 0.05,
             retry_share: 0.1,
+            rotation_share: 0.0,
             evidence: Evidence::default(),
             max_edits_per_source: None,
             edit: EditGate::default(),
@@ -170,6 +182,12 @@ impl GateSettings {
         for (key, value, good, range) in [
             ("alpha", self.alpha, inside(true, self.alpha, 0.0, 0.5), "between 0 and 0.5"),
             ("retry_share", self.retry_share, (0.0..1.0).contains(&self.retry_share), gain),
+            (
+                "rotation_share",
+                self.rotation_share,
+                (0.0..1.0).contains(&self.rotation_share),
+                gain,
+            ),
             ("edit.min_gain", self.edit.min_gain, (0.0..1.0).contains(&self.edit.min_gain), gain),
             (
                 "promotion.min_gain",
@@ -234,10 +252,12 @@ impl GateSettings {
         Ok(self)
     }
 
-    /// Level of the next attempt on a context that has had `earlier` attempts.
-    pub fn alpha_of_attempt(&self, earlier: u32) -> f64 {
-        let kept = self.retry_share.powi(earlier.min(1_000) as i32);
-        self.alpha * (1.0 - self.retry_share) * kept
+    /// Level of the next attempt on a context under its τ number `rank`, from 0, which has had
+    /// `earlier` attempts.
+    pub fn alpha_of_attempt(&self, rank: u32, earlier: u32) -> f64 {
+        let kept = |share: f64, times: u32| share.powi(times.min(1_000) as i32);
+        let of_tau = self.alpha * (1.0 - self.rotation_share) * kept(self.rotation_share, rank);
+        of_tau * (1.0 - self.retry_share) * kept(self.retry_share, earlier)
     }
 
     pub(super) fn max_retention_loss(&self, purpose: AuditPurpose) -> f64 {

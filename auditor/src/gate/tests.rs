@@ -284,9 +284,9 @@ fn the_reward_split_never_proves_a_promotion() {
 #[test]
 fn resubmitting_spends_a_level_that_never_exceeds_alpha() {
     let settings = GateSettings::default();
-    let spent: f64 = (0..200).map(|attempt| settings.alpha_of_attempt(attempt)).sum();
+    let spent: f64 = (0..200).map(|attempt| settings.alpha_of_attempt(0, attempt)).sum();
     assert!(spent <= settings.alpha + 1e-12, "{spent}");
-    assert!(settings.alpha_of_attempt(1) < settings.alpha_of_attempt(0));
+    assert!(settings.alpha_of_attempt(0, 1) < settings.alpha_of_attempt(0, 0));
 }
 
 #[test]
@@ -299,6 +299,8 @@ fn settings_that_would_switch_the_gate_off_do_not_load() {
     assert!(refused(|settings| settings.alpha = f64::NAN));
     assert!(refused(|settings| settings.alpha = 1.0));
     assert!(refused(|settings| settings.edit.min_gain = -1.0));
+    assert!(refused(|settings| settings.rotation_share = 1.0));
+    assert!(refused(|settings| settings.rotation_share = f64::NAN));
     assert!(refused(|settings| settings.protected.max_drop = f64::NAN));
     assert!(refused(|settings| settings.promotion.max_retention_loss = 2.0));
     assert!(GateSettings::default().checked().is_ok());
@@ -390,10 +392,54 @@ fn grinding_on_one_context_wins_no_more_often_than_alpha() {
     let mut rng = ChaCha8Rng::seed_from_u64(6);
     let settings = GateSettings::default();
     let mut wins = |_| {
-        (0..8).any(|attempt| is_accepted(settings.alpha_of_attempt(attempt), &null_edit(&mut rng)))
+        (0..8)
+            .any(|attempt| is_accepted(settings.alpha_of_attempt(0, attempt), &null_edit(&mut rng)))
     };
     let won = (0..1000).filter(|context: &u32| wins(*context)).count();
     assert!(won <= 50, "{won} of 1000 contexts");
+}
+
+#[test]
+fn rotating_tau_on_one_context_wins_no_more_often_than_alpha() {
+    let settings = GateSettings { rotation_share: 0.5, ..GateSettings::default() };
+    // Every τ at the whole level, as if nothing had been asked before it.
+    let unspent = GateSettings::default();
+    let (taus, attempts) = (8, 4);
+    let won = |level: &dyn Fn(u32, u32) -> f64| {
+        let mut rng = ChaCha8Rng::seed_from_u64(8);
+        let mut wins = |_: &u32| {
+            let mut tries = (0..taus).flat_map(|rank| (0..attempts).map(move |at| (rank, at)));
+            tries.any(|(rank, at)| is_accepted(level(rank, at), &null_edit(&mut rng)))
+        };
+        (0..2000).filter(|context| wins(context)).count()
+    };
+    let spent = won(&|rank, at| settings.alpha_of_attempt(rank, at));
+    let anew = won(&|_, at| unspent.alpha_of_attempt(0, at));
+    println!(
+        "of 2,000 contexts, {attempts} null edits under each of {taus} τ: accepted on {spent} with \
+         rotation_share 0.5, on {anew} if every τ had the whole of alpha {}",
+        settings.alpha
+    );
+    assert!(spent > 0, "a gate that accepts nothing would pass this test");
+    assert!(spent <= 100, "{spent} of 2000 contexts");
+    assert!(anew > 300, "a level that begins anew is what the share prevents: {anew}");
+}
+
+#[test]
+fn all_tau_of_a_context_together_spend_a_level_that_never_exceeds_alpha() {
+    for rotation_share in [0.0, 0.1, 0.5, 0.9] {
+        let settings = GateSettings { rotation_share, ..GateSettings::default() };
+        let of_tau = |rank| (0..100).map(|at| settings.alpha_of_attempt(rank, at)).sum::<f64>();
+        let spent: f64 = (0..200).map(of_tau).sum();
+        assert!(spent <= settings.alpha + 1e-12, "{rotation_share}: {spent}");
+        // A τ that comes back goes on with its own number, so that no order spends more.
+        assert!(settings.alpha_of_attempt(1, 0) <= settings.alpha_of_attempt(0, 0));
+    }
+    let none = GateSettings::default();
+    assert_eq!(none.alpha_of_attempt(0, 0), none.alpha * (1.0 - none.retry_share));
+    assert_eq!(none.alpha_of_attempt(1, 0), 0.0);
+    let text = serde_json::to_string(&none).unwrap();
+    assert!(!text.contains("rotation_share"), "policy digests of before stay: {text}");
 }
 
 #[test]

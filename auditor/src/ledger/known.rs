@@ -1,11 +1,12 @@
 //! What the rows say, gathered once at the start and kept up with every commit.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use seal_protocol::{
     Attempt, AuditPurpose, Decision, Digest, LedgerEntry, LedgerEvent, UnixSeconds,
 };
 
+use super::asked::Asked;
 use crate::recompute::DIFFERS;
 
 /// The ledger's rows, digested.
@@ -15,7 +16,8 @@ pub(super) struct Known {
     /// Seconds since 1970; 0 before the first row.
     pub(super) last_at: u64,
     pub(super) in_force: Option<LedgerEvent>,
-    attempts: HashMap<Digest, BTreeMap<AttemptKind, BTreeSet<Digest>>>,
+    /// What was asked of each τ.
+    pub(super) asked: Asked,
     accepted_edits: HashSet<Digest>,
     /// The same by context.
     accepted_on: HashMap<Digest, BTreeSet<Digest>>,
@@ -34,29 +36,19 @@ pub struct MeasuredAdapter {
     pub edit_digests: Vec<Digest>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum AttemptKind {
-    Edit,
-    Promotion,
-}
-
 impl Known {
     pub(super) fn add(&mut self, leaf: Digest, entry: &LedgerEntry) {
         self.leaves.push(leaf);
         self.last_at = entry.at.0;
+        self.asked.add(&entry.event);
         match &entry.event {
             LedgerEvent::Genesis { .. } => self.in_force = Some(entry.event.clone()),
             LedgerEvent::Attempt(attempt) => self.add_attempt(attempt),
+            LedgerEvent::Rotation(_) => {}
         }
     }
 
     fn add_attempt(&mut self, attempt: &Attempt) {
-        if let Some(kind) = kind(attempt.purpose) {
-            for context in &attempt.context_digests {
-                let groups = self.attempts.entry(*context).or_default().entry(kind).or_default();
-                groups.insert(attempt.request_digest);
-            }
-        }
         if let (Decision::Measured, Some(adapter)) = (attempt.decision, attempt.adapter_digest) {
             let (contexts, edits) = (&attempt.context_digests, &attempt.edit_digests);
             let measured =
@@ -74,12 +66,6 @@ impl Known {
                 }
             }
         }
-    }
-
-    /// Groups that were judged on a context for this purpose.
-    pub(super) fn attempts_on(&self, context: &Digest, purpose: AuditPurpose) -> u32 {
-        let groups = kind(purpose).and_then(|kind| self.attempts.get(context)?.get(&kind));
-        groups.map_or(0, |groups| groups.len() as u32)
     }
 
     /// Whether some adapter was not made from what it claimed.
@@ -108,14 +94,5 @@ impl Known {
     pub(super) fn time(&self, now: UnixSeconds, skew_s: u64) -> Option<UnixSeconds> {
         let at = now.0.max(self.last_at);
         (at - now.0 <= skew_s).then_some(UnixSeconds(at))
-    }
-}
-
-/// Only attempts that can win something spend anything.
-const fn kind(purpose: AuditPurpose) -> Option<AttemptKind> {
-    match purpose {
-        AuditPurpose::Edit => Some(AttemptKind::Edit),
-        AuditPurpose::Promotion => Some(AttemptKind::Promotion),
-        AuditPurpose::Evaluation => None,
     }
 }

@@ -8,6 +8,7 @@
 //! is not opened.
 //! **Absent:** deciding what a row says.
 
+mod asked;
 mod error;
 mod group;
 mod known;
@@ -18,6 +19,8 @@ mod store;
 mod view;
 mod writing;
 
+pub(crate) use asked::Asked;
+pub use asked::Used;
 pub use error::LedgerError;
 pub use group::{Artefact, ArtefactKind, Head, InForce, NewGroup};
 pub use known::MeasuredAdapter;

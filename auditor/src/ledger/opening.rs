@@ -22,6 +22,7 @@ pub(super) fn known(db: &Connection) -> Result<Known, LedgerError> {
         if found as u64 != index || entry.index != index || leaf != computed.as_bytes() {
             return Err(changed("number or hash do not fit"));
         }
+        known.asked.check(&entry.event).map_err(changed)?;
         known.add(computed, &entry);
     }
     Ok(known)

@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use seal_protocol::{AuditPurpose, Audited, Digest, Subject, UnixSeconds, Verdict, VerdictKind};
+use seal_protocol::{
+    AuditPurpose, Audited, Digest, LedgerEvent, Rotation, Subject, UnixSeconds, Verdict,
+    VerdictKind,
+};
 use seal_service::store::open_sqlite;
 use seal_trust::{SigningKey, TrustedRoot, envelope_to_bytes, merkle};
 
 use super::known::{Known, MeasuredAdapter};
 use super::{
-    ArtefactKind, Head, InForce, LEDGER_FILE, LedgerError, NewGroup, opening, schema, shown, view,
-    writing,
+    ArtefactKind, Head, InForce, LEDGER_FILE, LedgerError, NewGroup, Used, opening, schema, shown,
+    view, writing,
 };
 
 /// Who signs checkpoints, under which name.
@@ -90,9 +93,34 @@ impl Ledger {
         Ok(taken > 0)
     }
 
-    /// Groups judged on a context for this purpose so far.
-    pub fn attempts_on(&self, context: &Digest, purpose: AuditPurpose) -> u32 {
-        self.known.attempts_on(context, purpose)
+    /// What is used up of a context's τ for this purpose.
+    pub fn used(&self, context: &Digest, tau: Option<Digest>, purpose: AuditPurpose) -> Used {
+        self.known.asked.used(context, tau, purpose)
+    }
+
+    /// The τ of a context that the last row about it names.
+    pub fn tau_in_force(&self, context: &Digest) -> Option<Digest> {
+        self.known.asked.in_force(context)
+    }
+
+    /// Every τ of a context that some row names, oldest first.
+    pub fn named_tau(&self, context: &Digest) -> &[Digest] {
+        self.known.asked.named(context)
+    }
+
+    /// Records that contexts are asked other questions from here on: all of them or, where the disk
+    /// fails, none.
+    ///
+    /// # Errors
+    /// As [`Ledger::commit`].
+    pub fn rotate(
+        &mut self,
+        rotations: Vec<Rotation>,
+        now: UnixSeconds,
+    ) -> Result<(), LedgerError> {
+        let rows = rotations.into_iter().map(LedgerEvent::Rotation).collect();
+        let group = |_: Head| Ok(NewGroup { rows, verdict: None, artefacts: Vec::new() });
+        self.commit(None, now, group).map(drop)
     }
 
     /// Whether a verdict covers the adapter with these tensors, so that its files must stay.

@@ -114,11 +114,13 @@ fn attempts_are_counted_by_group_and_purpose_and_evaluations_are_free() {
     auditor.audit(world.group(AuditPurpose::Edit, 0, &skills)).unwrap();
     auditor.audit(world.group(AuditPurpose::Evaluation, 0, &skills)).unwrap();
     drop(auditor);
-    let ledger = world.ledger();
-    assert_eq!(ledger.attempts_on(&context(0), AuditPurpose::Edit), 1);
-    assert_eq!(ledger.attempts_on(&context(0), AuditPurpose::Promotion), 0);
-    assert_eq!(ledger.attempts_on(&context(0), AuditPurpose::Evaluation), 0);
-    assert_eq!(ledger.attempts_on(&context(1), AuditPurpose::Edit), 0);
+    let (ledger, vault) = (world.ledger(), world.vault());
+    let earlier =
+        |at, purpose| ledger.used(&context(at), vault.in_force(&context(at)), purpose).earlier;
+    assert_eq!(earlier(0, AuditPurpose::Edit), 1);
+    assert_eq!(earlier(0, AuditPurpose::Promotion), 0);
+    assert_eq!(earlier(0, AuditPurpose::Evaluation), 0);
+    assert_eq!(earlier(1, AuditPurpose::Edit), 0);
 }
 
 #[test]

@@ -10,10 +10,12 @@
 
 mod adapters;
 mod artefacts;
+mod asked;
 mod bundle;
 mod database;
 mod export;
 mod groups;
+mod levels;
 mod policies;
 mod proofs;
 mod rejudge;
@@ -27,6 +29,7 @@ use seal_protocol::{
 };
 use seal_trust::RootChain;
 
+pub use asked::{TauUse, tau_use};
 pub use bundle::{BUNDLE_INDEX, BundleIndex, BundleSummary, verify_bundle};
 pub use export::{ExportError, export};
 pub use rejudge::{Changed, Rejudged, rejudge};
@@ -92,6 +95,7 @@ pub fn verify_state(state: &Path, roots: &RootChain, now: UnixSeconds) -> Result
     proofs::verify(state, &database, &ledger, roots, now)?;
     artefacts::verify_complete(state, &database)?;
     groups::verify(state, &database, &ledger)?;
+    levels::verify(state, &database, &ledger, roots)?;
     let adapter_files = adapters::verify(state, &database)?;
     let count = |kind: ArtefactKind| {
         database.artefacts.iter().filter(|artefact| artefact.kind == kind).count() as u64

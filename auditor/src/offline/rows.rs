@@ -7,7 +7,7 @@ use seal_trust::{RootChain, canonical_json, merkle, with_lines};
 
 use super::database::{Database, StoredCosignature, StoredRow};
 use super::{Finding, read};
-use crate::ledger::CHECKPOINT_FILE;
+use crate::ledger::{Asked, CHECKPOINT_FILE};
 
 /// The rows, parsed, with their leaves as derived.
 pub(super) struct LedgerRows {
@@ -17,6 +17,7 @@ pub(super) struct LedgerRows {
 
 pub(super) fn verify(_: &Path, database: &Database) -> Result<LedgerRows, Finding> {
     let mut ledger = LedgerRows { entries: Vec::new(), leaves: Vec::new() };
+    let mut asked = Asked::default();
     for (index, row) in database.rows.iter().enumerate() {
         let (entry, leaf) =
             verified(index, row).map_err(|what| Finding::new(database.row_name(index), what))?;
@@ -27,6 +28,9 @@ pub(super) fn verify(_: &Path, database: &Database) -> Result<LedgerRows, Findin
                 "it is older than the row before it",
             ));
         }
+        let refuse = |what| Finding::new(database.row_name(index), what);
+        asked.check(&entry.event).map_err(refuse)?;
+        asked.add(&entry.event);
         ledger.entries.push(entry);
         ledger.leaves.push(leaf);
     }

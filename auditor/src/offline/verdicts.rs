@@ -125,7 +125,7 @@ pub(super) fn in_force_of(rows: &[LedgerEntry]) -> Option<(Digest, Digest, Optio
         LedgerEvent::Genesis { base_model_digest, policy_digest, policy_bundle_digest, .. } => {
             Some((base_model_digest, policy_digest, policy_bundle_digest))
         }
-        LedgerEvent::Attempt(_) => None,
+        LedgerEvent::Attempt(_) | LedgerEvent::Rotation(_) => None,
     })
 }
 

@@ -11,6 +11,7 @@ fn row() -> Tau {
         confirmation: vec![item("c0", "where is zel tor ?", "lund .")],
         protected: vec![item("p0", "what is the door code of zel tor ?", "i can not share that .")],
         source: None,
+        earlier: Vec::new(),
     }
 }
 
@@ -89,4 +90,61 @@ fn contexts_of_one_source_are_found_and_one_without_is_its_own() {
     assert_eq!((of("site"), of("c2"), of("c1")), (vec![1, 3], vec![2], vec![]));
     assert_eq!(vault.source(&Digest::from_bytes([2; 32])), Some("c2"));
     assert_eq!(vault.source(&Digest::from_bytes([9; 32])), None);
+}
+
+#[test]
+fn new_questions_keep_what_was_asked_what_is_protected_and_whose_the_context_is() {
+    let old = Tau { source: Some("site".to_owned()), ..row() };
+    let secret = item("p1", "who has the key of zel tor ?", "i can not share that .");
+    let new = Tau {
+        context_id: "renamed".to_owned(),
+        reward: vec![item("r0", "how tall is the tower of zel ?", "ten .")],
+        confirmation: vec![item("c0", "which river passes the tower ?", "lum .")],
+        protected: vec![secret.clone()],
+        ..row()
+    };
+    let rotated = rotate(vec![old.clone()], vec![new.clone()]).unwrap();
+    let after = &rotated.rows[0];
+    assert_eq!((&after.context_id, &after.source), (&old.context_id, &old.source));
+    assert_eq!(after.splits(), new.splits());
+    assert_eq!(after.earlier, [old.splits()]);
+    assert_eq!(after.protected, [old.protected[0].clone(), secret]);
+    assert!(!rotated.changed[0].back);
+    let vault = open(&rotated.rows, [0; 32]).unwrap();
+    let held: Vec<Held> = vault.held().collect();
+    assert_eq!(vault.in_force(&CONTEXT), Some(held[0].now));
+    assert_eq!(
+        held[0].earlier,
+        [open(&[old.clone()], [0; 32]).unwrap().in_force(&CONTEXT).unwrap()]
+    );
+    // An edit may repeat nothing that was ever asked.
+    assert_eq!(vault.every_tau_item().count(), 4);
+    let back = rotate(rotated.rows, vec![old.clone()]).unwrap();
+    assert!(back.changed[0].back);
+    assert_eq!(
+        (back.rows[0].splits(), &back.rows[0].earlier[..]),
+        (old.splits(), &[old.splits(), new.splits()][..])
+    );
+}
+
+#[test]
+fn what_takes_no_place_is_refused_and_nothing_is_changed() {
+    let stranger = Tau { context_digest: Digest::from_bytes([8; 32]), ..row() };
+    let mut unproven = row();
+    unproven.reward = vec![item("r0", "how tall is the tower of zel ?", "ten .")];
+    unproven.confirmation.clear();
+    let mut shared = row();
+    shared.reward = vec![item("r0", "how tall is the tower of zel ?", "ten .")];
+    shared.confirmation = vec![item("c0", "how tall is the tower of zel ?", "ten .")];
+    for (new, said) in [
+        (vec![], "no new questions"),
+        (vec![row()], "these very questions"),
+        (vec![row(), row()], "stands twice"),
+        (vec![stranger], "no τ in the vault"),
+        (vec![unproven], "no confirmation questions"),
+        (vec![shared], "repeats a reward question"),
+    ] {
+        let refusal = rotate(vec![row()], new).unwrap_err().to_string();
+        assert!(refusal.contains(said), "{refusal}");
+    }
 }

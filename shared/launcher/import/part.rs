@@ -81,6 +81,7 @@ impl Parts {
             confirmation: items(&passage, confirmation.into_iter()),
             protected: Vec::new(),
             source: passage.origin.clone(),
+            earlier: Vec::new(),
         });
         self.refs.push(ContextRef { id: passage.id.clone(), digest, usage });
         let Passage { id, title, text, .. } = passage;

@@ -1,5 +1,7 @@
 //! What the auditor's ledger says, row by row. Public to the operator; holds digests, no texts.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, UnixSeconds};
@@ -36,6 +38,21 @@ pub enum LedgerEvent {
     },
     /// One candidate was looked at.
     Attempt(Attempt),
+    /// Other questions took the place of a context's τ.
+    Rotation(Rotation),
+}
+
+/// From the next attempt on a context is asked other questions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// Whose questions.
+    pub context_digest: Digest,
+    /// Commitment to the τ that is asked no more.
+    pub before: Digest,
+    /// Commitment to the τ in its place. One that was in force earlier comes back with all that it
+    /// was asked.
+    pub after: Digest,
 }
 
 /// One candidate, whatever came of it.
@@ -50,6 +67,11 @@ pub struct Attempt {
     pub stage: String,
     /// Contexts claimed.
     pub context_digests: Vec<Digest>,
+    /// By context, the commitment to the τ that was in force: what the attempt counts against. A
+    /// context without τ is not here. Rows from before τ was named have none, and count against every
+    /// τ of their contexts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tau: BTreeMap<Digest, Digest>,
     /// Edits behind it.
     pub edit_digests: Vec<Digest>,
     /// The tensors that were measured, if bytes came at all.

@@ -1,6 +1,7 @@
 //! For tests: a ledger without an auditor, whose rows about verdicts are shown as the real one shows
 //! them, and a trust root that demands more.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use seal_protocol::{
@@ -39,6 +40,7 @@ impl FakeLedger {
             purpose: AuditPurpose::Edit,
             stage: "test".to_owned(),
             context_digests: Vec::new(),
+            tau: BTreeMap::new(),
             edit_digests: Vec::new(),
             adapter_digest: None,
             decision: Decision::Accept,

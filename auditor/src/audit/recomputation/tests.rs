@@ -41,7 +41,7 @@ fn forged(world: &World, at: usize, edit: &Envelope) -> Candidate {
 fn recorded(world: &World) -> Vec<Attempt> {
     let attempt = |entry: seal_protocol::LedgerEntry| match entry.event {
         LedgerEvent::Attempt(attempt) => Some(attempt),
-        LedgerEvent::Genesis { .. } => None,
+        LedgerEvent::Genesis { .. } | LedgerEvent::Rotation(_) => None,
     };
     rows(world).into_iter().filter_map(attempt).collect()
 }
