@@ -32,6 +32,17 @@ pub(crate) enum Audit {
     Export(Export),
     /// What another written policy would have decided, from the measurements that were kept.
     Rejudge(Rejudge),
+    /// How often each tau was asked, by context, and what is left of its budget.
+    Tau,
+    /// Put new questions in the place of tau; the auditor takes them over at its next start.
+    Rotate(RotateTau),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RotateTau {
+    /// New questions, one context a line, in the form of the vault's tau.jsonl: as `seal import` writes
+    /// it into another folder. Every context in it gets them.
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Args, Debug)]

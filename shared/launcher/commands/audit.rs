@@ -25,6 +25,8 @@ pub(crate) fn audit(
     match command {
         Audit::Export(args) => export(global, run, args)?,
         Audit::Rejudge(args) => rejudge(global, run, args)?,
+        Audit::Tau => super::rotate::tau(global, run)?,
+        Audit::Rotate(args) => super::rotate::rotate(global, run, args)?,
     }
     Ok(None)
 }

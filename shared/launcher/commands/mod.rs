@@ -14,6 +14,7 @@ mod import;
 mod import_suite;
 mod ledger;
 mod miniature;
+mod rotate;
 mod run;
 mod serving;
 mod show;

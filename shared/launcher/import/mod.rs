@@ -23,7 +23,7 @@ pub(crate) use self::folder::read as read_folder;
 pub(crate) use self::jsonl::read as read_jsonl;
 pub(crate) use self::part::{Parts, Shares, part};
 pub(crate) use self::squad::read as read_squad;
-pub(crate) use self::write::write;
+pub(crate) use self::write::{json_lines, write};
 
 /// One passage with its questions, as a source has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -81,7 +81,7 @@ pub(crate) fn write(
     Ok(files.into_iter().map(|(name, _)| folder.join(name)).collect())
 }
 
-pub(super) fn json_lines<T: Serialize>(rows: &[T]) -> Result<Vec<u8>> {
+pub(crate) fn json_lines<T: Serialize>(rows: &[T]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for row in rows {
         serde_json::to_writer(&mut bytes, row)?;
