@@ -226,6 +226,10 @@ fn an_attempt_under_way_counts_against_the_tau_that_it_was_asked_of() {
     drop(world.auditor());
     let rotation = rotations(&world).pop().unwrap();
     assert_eq!(asked.tau[&context(0)], rotation.before);
+    // What a verdict binds of the questions is another thing under the other τ.
+    assert_eq!(edit(&world, 0, Skill::default()).0, Decision::Accept);
+    let verdicts = offline::verdicts(&world.state()).unwrap();
+    assert_ne!(verdicts[0].1.tau_commitment, verdicts[1].1.tau_commitment);
     verified(&world);
 }
 

@@ -115,7 +115,7 @@ fn new_questions_keep_what_was_asked_what_is_protected_and_whose_the_context_is(
     assert_eq!(vault.in_force(&CONTEXT), Some(held[0].now));
     assert_eq!(
         held[0].earlier,
-        [open(&[old.clone()], [0; 32]).unwrap().in_force(&CONTEXT).unwrap()]
+        [open(std::slice::from_ref(&old), [0; 32]).unwrap().in_force(&CONTEXT).unwrap()]
     );
     // An edit may repeat nothing that was ever asked.
     assert_eq!(vault.every_tau_item().count(), 4);
