@@ -86,6 +86,9 @@ pub enum ModelError {
         /// Which item or prompt.
         what: String,
     },
+    /// The moment came at which the caller wanted it to stop.
+    #[error("the time for this computation is over")]
+    OutOfTime,
     /// A GPU that was asked for cannot be used.
     #[error(
         "cannot use CUDA device {index}: {reason}; install NVIDIA's driver 580 or newer and a program built with the feature `cuda`, or set `device = \"cpu\"`"

@@ -4,10 +4,13 @@
 
 mod tiny;
 
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device};
 use seal_model::batch::Batch;
 use seal_model::{
-    Adapter, Decoder, ItemScore, ModelError, PrefixCache, ScoreItem, Scorer, TokenLogProb,
-    perplexity, score,
+    Adapter, Decoder, ItemScore, ModelError, PrefixCache, Prompt, SamplingConfig, ScoreItem,
+    Scorer, TokenLogProb, generate, perplexity, score,
 };
 use tiny::{adapters, decoder, windowed_decoder};
 
@@ -179,4 +182,24 @@ fn items_that_cannot_be_scored_are_refused_before_any_is() {
     assert!(matches!(score(&broken, &[], &twice), Err(ModelError::NotFinite { .. })));
     let tokens = Scorer::new(&broken).score_tokens(&[], &twice, 1);
     assert!(matches!(tokens, Err(ModelError::NotFinite { .. })));
+}
+
+#[test]
+fn what_is_computed_stops_at_its_moment_on_both_engines_and_is_the_same_bits_before() {
+    let (decoder, adapters, items) = (decoder(), adapters(), mixed());
+    let all: Vec<&Adapter> = adapters.iter().collect();
+    let prompts: Vec<Prompt> = (0..5)
+        .map(|seed| Prompt { adapter: None, tokens: vec![1, 2, seed as u32], seed })
+        .collect();
+    let sampling = SamplingConfig { max_new_tokens: 8, ..SamplingConfig::default() };
+    let write = |decoder: &Decoder| generate(decoder, &all, &prompts, &sampling, &mut |_, _| {});
+    let composed = decoder.composed(&Device::Cpu, DType::F32).unwrap();
+    for decoder in [&decoder, &composed] {
+        let over = decoder.until(Instant::now());
+        assert!(matches!(score(&over, &all, &items), Err(ModelError::OutOfTime)));
+        assert!(matches!(write(&over), Err(ModelError::OutOfTime)));
+        let later = decoder.until(Instant::now() + Duration::from_secs(3600));
+        assert_eq!(score(&later, &all, &items).unwrap(), score(decoder, &all, &items).unwrap());
+        assert_eq!(write(&later).unwrap(), write(decoder).unwrap());
+    }
 }

@@ -5,9 +5,12 @@
 mod common;
 
 use common::{decoder, flats, job, on_threads, recipe};
-use seal_model::{Decoder, LoraSpec};
+use std::time::{Duration, Instant};
+
+use seal_model::{Decoder, LoraSpec, ModelError};
 use seal_training::{
-    InnerJob, InnerRecipe, OptimRecipe, TrainOptions, fine_tune, fine_tune_with, inner_updates_with,
+    InnerJob, InnerRecipe, OptimRecipe, TrainError, TrainOptions, fine_tune, fine_tune_with,
+    inner_updates_with,
 };
 
 const CHECKPOINTING: TrainOptions<'static> =
@@ -126,4 +129,15 @@ fn a_recipe_with_parts_still_learns_by_heart() {
     let mut batch = |_| job(3).sequences;
     let (_, losses) = fine_tune(&decoder(), &mut batch, &recipe, 60, &mut |_, _| {}).unwrap();
     assert!(losses[59] < 0.2 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn a_training_stops_at_its_moment_and_leaves_no_half_trained_adapter() {
+    let (decoder, jobs, recipe) = (decoder(), jobs(), recipe(None));
+    let options = TrainOptions::default();
+    let over = decoder.until(Instant::now());
+    let stopped = inner_updates_with(&over, &jobs, &recipe, &options, &mut |_, _| {});
+    assert!(matches!(stopped, Err(TrainError::Model(ModelError::OutOfTime))));
+    let later = decoder.until(Instant::now() + Duration::from_secs(3600));
+    assert!(flats(&later, &jobs, &recipe) == flats(&decoder, &jobs, &recipe));
 }

@@ -92,7 +92,7 @@ impl Decoder {
     /// Returns the residual stream `[n, d]` before the final norm.
     ///
     /// # Errors
-    /// A token outside the vocabulary, an adapter index without an adapter.
+    /// A token outside the vocabulary, an adapter index without an adapter; its time is over.
     pub fn forward(
         &self,
         batch: &Batch,
@@ -104,6 +104,7 @@ impl Decoder {
         check_adapters(batch, adapters, self.config().num_hidden_layers)?;
         let mut x = embedding::forward(&self.weights().embedding, &batch.tokens)?;
         for (index, layer) in self.weights().layers.iter().enumerate() {
+            self.check_time()?;
             let (output, trace) = self.layer(index, layer, x, batch, adapters, attend)?;
             keep(trace);
             x = output;

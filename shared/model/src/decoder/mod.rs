@@ -18,6 +18,7 @@ use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A decoder with its weights on one device. Cloning shares the weights.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub struct Decoder {
     composed: bool,
     /// How the exact engine computes products with these weights.
     products: Products,
+    /// When its forwards stop; absent: never.
+    until: Option<Instant>,
 }
 
 impl Decoder {
@@ -115,8 +118,25 @@ impl Decoder {
             rope: Arc::new(rope),
             composed: !device.is_cpu(),
             products: Products::default(),
+            until: None,
             device: device.clone(),
         })
+    }
+
+    /// This decoder, whose forwards stop at a moment: between two layers, with
+    /// [`ModelError::OutOfTime`]. Whatever computes with it stops there, scoring, generation and
+    /// training alike; no thread is killed, and what came before is the same to the bit.
+    #[must_use]
+    pub fn until(&self, moment: Instant) -> Self {
+        Self { until: Some(moment), ..self.clone() }
+    }
+
+    /// Asked before each layer.
+    pub(crate) fn check_time(&self) -> Result<()> {
+        match self.until {
+            Some(until) if Instant::now() >= until => Err(ModelError::OutOfTime),
+            _ => Ok(()),
+        }
     }
 
     /// This decoder with the products of the exact engine computed this way; the other engine has

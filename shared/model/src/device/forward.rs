@@ -118,7 +118,7 @@ impl Pass<'_> {
     /// The residual stream after all layers, before the final norm; `keep` receives each trace.
     ///
     /// # Errors
-    /// Shapes that disagree.
+    /// Shapes that disagree; the decoder's time is over.
     pub fn forward(
         &self,
         tokens: &Tensor,
@@ -127,6 +127,7 @@ impl Pass<'_> {
     ) -> Result<Tensor> {
         let mut x = self.embed(tokens)?;
         for index in 0..self.decoder.config().num_hidden_layers {
+            self.decoder.check_time()?;
             let (output, trace) = self.layer(index, &x, attend)?;
             keep(trace);
             x = output;
