@@ -64,6 +64,10 @@ pub struct AuditorConfig {
     /// By which tables, and how they are compared; needed unless `recompute` is `"never"`.
     #[serde(default)]
     pub recomputation: Option<RecomputationConfig>,
+    /// Longest time that one audit may take, in seconds: training again and measuring. What is not over
+    /// by then is refused by name.
+    #[serde(default = "default_audit_limit_s")]
+    pub audit_time_limit_s: u64,
     /// What only this role may read.
     pub vault: VaultConfig,
     /// How answers are judged, by suite.
@@ -123,6 +127,11 @@ impl PolicyConfig {
     }
 }
 
+/// Below the hour after which a conductor gives a job up, so that the refusal is there before that.
+pub(crate) const fn default_audit_limit_s() -> u64 {
+    2_700
+}
+
 /// A decision takes a few milliseconds; a machine under load may take a hundred times that.
 const fn default_policy_limit_ms() -> u64 {
     2_000
@@ -153,6 +162,11 @@ fn default_origin() -> String {
 }
 
 impl AuditorConfig {
+    /// Longest time that one audit may take.
+    pub fn audit_time_limit(&self) -> Duration {
+        Duration::from_secs(self.audit_time_limit_s)
+    }
+
     /// Reads a config file.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 //! A trait, so that decisions can be tested without weights. The real one is in `model`.
 
 use std::path::Path;
+use std::time::Instant;
 
+use seal_model::ModelError;
 use seal_protocol::Digest;
 
 use crate::gate::Outcome;
@@ -22,10 +24,25 @@ pub struct Wanted<'a> {
     pub grading: &'a Grading,
 }
 
-/// Nothing was measured. The verdict is absent then, not "reject".
+/// Nothing was measured.
 #[derive(Debug, thiserror::Error)]
-#[error("the measurement failed: {0}")]
-pub struct MeasureError(pub String);
+pub enum MeasureError {
+    /// The model failed. The verdict is absent then, not "reject".
+    #[error("the measurement failed: {0}")]
+    Failed(String),
+    /// The moment came at which the audit was to end.
+    #[error("the time of the audit is over")]
+    OutOfTime,
+}
+
+impl From<ModelError> for MeasureError {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::OutOfTime => Self::OutOfTime,
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
 
 /// Loads adapters and scores items under base and adapters.
 pub trait Measurer {
@@ -45,23 +62,27 @@ pub trait Measurer {
     /// A file that is no adapter for this base, in words for the log.
     fn load(&mut self, folder: &Path) -> Result<Self::Adapter, String>;
 
-    /// What comes of each claim when it is trained again, in order.
+    /// What comes of each claim when it is trained again, in order. Those that `until` comes before are
+    /// [`Recomputed::out_of_time`].
     ///
     /// # Errors
     /// The model failed as a whole, or this measurer trains nothing.
     fn recompute(
         &mut self,
         claims: &[Claim<'_, Self::Adapter>],
+        until: Instant,
     ) -> Result<Vec<Recomputed>, MeasureError>;
 
     /// One outcome per wanted item, in order. All of one group come in one call, so that base and
     /// candidates are measured under the same conditions.
     ///
     /// # Errors
-    /// The model failed as a whole. A single number that is none is an outcome without it.
+    /// The model failed as a whole; `until` came before all was measured. A single number that is none
+    /// is an outcome without it.
     fn score(
         &mut self,
         adapters: &[Self::Adapter],
         wanted: &[Wanted<'_>],
+        until: Instant,
     ) -> Result<Vec<Outcome>, MeasureError>;
 }

@@ -4,6 +4,7 @@
 //! **Invariant:** an adapter whose output is no number spoils its own outcomes and nobody else's.
 
 use std::path::Path;
+use std::time::Instant;
 
 use candle_core::Device;
 use seal_model::chat::{ChatError, ChatFormat, ChatSettings};
@@ -208,10 +209,14 @@ impl Measurer for ModelMeasurer {
     fn recompute(
         &mut self,
         claims: &[Claim<'_, Adapter>],
+        until: Instant,
     ) -> Result<Vec<Recomputed>, MeasureError> {
+        // Each audit sets a moment of its own.
+        self.decoder = self.decoder.until(until);
         let trainer = self.trainer.as_ref();
-        let trainer = trainer
-            .ok_or_else(|| MeasureError("nothing here trains an adapter again".to_owned()))?;
+        let trainer = trainer.ok_or_else(|| {
+            MeasureError::Failed("nothing here trains an adapter again".to_owned())
+        })?;
         let base = MeasuredBase {
             decoder: &self.decoder,
             tokenizer: &self.tokenizer,
@@ -224,9 +229,11 @@ impl Measurer for ModelMeasurer {
         &mut self,
         adapters: &[Adapter],
         wanted: &[Wanted<'_>],
+        until: Instant,
     ) -> Result<Vec<Outcome>, MeasureError> {
+        self.decoder = self.decoder.until(until);
         let adapters: Vec<&Adapter> = adapters.iter().collect();
-        self.outcomes(&adapters, wanted).map_err(|error| MeasureError(error.to_string()))
+        Ok(self.outcomes(&adapters, wanted)?)
     }
 }
 

@@ -18,7 +18,7 @@ use seal_witness::{RootSource, own_key};
 use serde::Serialize;
 
 use crate::audit::{Auditor, BaseCache, Identity, Parts};
-use crate::config::AuditorConfig;
+use crate::config::{AuditorConfig, default_audit_limit_s};
 use crate::gate::GateSettings;
 use crate::grading::{Grading, Gradings};
 use crate::items::Item;
@@ -35,6 +35,8 @@ use crate::vault::{Vault, VaultFiles};
 pub(crate) const ADAPTERS: &str = "adapters";
 /// Rank of the adapter that must at least find room.
 const LEAST_RANK: usize = 16;
+/// Longest time for an audit that makes any sense.
+const MAX_AUDIT_S: u64 = 7 * 24 * 3600;
 const COMMITMENT_KEY: &str = "commitment.key";
 const BENCH: &str = "bench";
 const CACHE: &str = "base-outcomes.sqlite";
@@ -85,6 +87,9 @@ struct Deciding<'a> {
     policy: Option<WrittenPolicy>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recomputation: Option<TrainedAgain>,
+    /// Left out where nobody says, so that policy digests of before stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_time_limit_s: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -124,6 +129,8 @@ pub(crate) fn auditor(
         refusal_items_per_edit: config.vault.refusal_items_per_edit,
         policy: written(&config, policy.as_ref()),
         recomputation,
+        audit_time_limit_s: Some(config.audit_time_limit_s)
+            .filter(|limit| *limit != default_audit_limit_s()),
     })?;
     let evaluator =
         Evaluator { version: context.version.to_owned(), binary_digest: context.binary_digest };
@@ -135,6 +142,7 @@ pub(crate) fn auditor(
     )?;
     let now = context.clock.now();
     let scope = scope(&config, &measurer)?;
+    let time_limit = config.audit_time_limit();
     let signer = LedgerKey { key: secrets.ledger_key, origin: config.ledger_origin };
     let in_force =
         in_force(&secrets.roots, measurer.base_model_digest(), policy_digest, policy.as_ref())?;
@@ -166,6 +174,7 @@ pub(crate) fn auditor(
         bench: config.state.join(BENCH),
         measurer,
         clock: Arc::clone(&context.clock),
+        time_limit,
     }))
 }
 
@@ -316,6 +325,11 @@ fn check_limits(config: &AuditorConfig, root: &TrustedRoot) -> Result<()> {
         "verdict_ttl_s = {} must lie between 1 and the trust root's limit of {}",
         config.verdict_ttl_s,
         limits.verdict_ttl_s
+    );
+    ensure!(
+        (1..=MAX_AUDIT_S).contains(&config.audit_time_limit_s),
+        "audit_time_limit_s = {} must lie between 1 and {MAX_AUDIT_S}, a week",
+        config.audit_time_limit_s
     );
     ensure!(
         config.vault.refusals.is_some() || !config.gate.protected.demanded,

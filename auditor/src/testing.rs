@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use seal_protocol::{
     AdapterFile, AuditPurpose, AuditRequest, AuditSubmission, Audited, Candidate, Digest,
@@ -49,11 +50,24 @@ pub(crate) struct Skill {
     pub(crate) strays: usize,
     /// Yields no number.
     pub(crate) broken: bool,
+    /// Is measured without end.
+    pub(crate) endless: bool,
+    /// Is trained again without end.
+    pub(crate) untrainable: bool,
 }
 
 impl Default for Skill {
     fn default() -> Self {
-        Self { tau: 3, nats: 3.0, leaks: false, forgets: 0, strays: 0, broken: false }
+        Self {
+            tau: 3,
+            nats: 3.0,
+            leaks: false,
+            forgets: 0,
+            strays: 0,
+            broken: false,
+            endless: false,
+            untrainable: false,
+        }
     }
 }
 
@@ -85,11 +99,19 @@ impl Measurer for FakeModel {
         serde_json::from_slice(&bytes).map_err(|error| error.to_string())
     }
 
-    fn recompute(&mut self, claims: &[Claim<'_, Skill>]) -> Result<Vec<Recomputed>, MeasureError> {
+    fn recompute(
+        &mut self,
+        claims: &[Claim<'_, Skill>],
+        until: Instant,
+    ) -> Result<Vec<Recomputed>, MeasureError> {
         let honest = self.honest.lock().unwrap();
         let finding = |claim: &Claim<'_, Skill>| {
             if !claim.drawn {
                 return Recomputed::not_drawn();
+            }
+            if claim.adapter.untrainable {
+                wait(until);
+                return Recomputed::out_of_time();
             }
             self.trained_again.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             let trained = honest.get(&claim.candidate.edit_digests).copied();
@@ -105,7 +127,12 @@ impl Measurer for FakeModel {
         &mut self,
         adapters: &[Skill],
         wanted: &[Wanted<'_>],
+        until: Instant,
     ) -> Result<Vec<Outcome>, MeasureError> {
+        if adapters.iter().any(|skill| skill.endless) {
+            wait(until);
+            return Err(MeasureError::OutOfTime);
+        }
         let base = wanted.iter().filter(|wanted| wanted.adapter.is_none()).count();
         self.base_asked.fetch_add(base, std::sync::atomic::Ordering::SeqCst);
         let outcome = |wanted: &Wanted<'_>| match wanted.adapter {
@@ -113,6 +140,13 @@ impl Measurer for FakeModel {
             Some(index) => adapted(adapters[index], wanted.item),
         };
         Ok(wanted.iter().map(outcome).collect())
+    }
+}
+
+/// As work does that asks between its steps whether to go on.
+fn wait(until: Instant) {
+    while Instant::now() < until {
+        std::thread::yield_now();
     }
 }
 
@@ -162,6 +196,7 @@ pub(crate) struct World {
     pub(crate) settings: GateSettings,
     pub(crate) policy: Option<Policy>,
     pub(crate) recompute: Share,
+    pub(crate) time_limit: Duration,
     pub(crate) trained_again: Arc<std::sync::atomic::AtomicUsize>,
     honest: Honest,
     next_nonce: std::cell::Cell<u8>,
@@ -208,6 +243,7 @@ impl World {
             settings: GateSettings::default(),
             policy: None,
             recompute: Share::Never,
+            time_limit: Duration::from_secs(3600),
             trained_again: Arc::default(),
             honest: Arc::default(),
             next_nonce: std::cell::Cell::new(0),
@@ -292,6 +328,7 @@ impl World {
                 honest: Arc::clone(&self.honest),
             },
             clock: self.clock.clone(),
+            time_limit: self.time_limit,
         }))
     }
 

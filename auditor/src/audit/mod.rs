@@ -19,6 +19,7 @@ mod sources;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use base_cache::BaseCache;
 pub use error::AuditError;
@@ -37,11 +38,14 @@ use crate::grading::Gradings;
 use crate::items::Item;
 use crate::ledger::{Head, Ledger, LedgerError, NewGroup};
 use crate::level::Level;
-use crate::measure::Measurer;
+use crate::measure::{MeasureError, Measurer};
 use crate::policy::{AttemptFacts, Facts, Policy};
 use crate::recompute::Draw;
 use crate::rules::Rules;
 use crate::vault::Vault;
+
+/// The audit's time was over before all was measured.
+const OUT_OF_TIME: &str = "measurement.out-of-time";
 
 /// Everything an auditor is built from.
 pub struct Parts<M> {
@@ -79,6 +83,8 @@ pub struct Parts<M> {
     pub measurer: M,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Longest time that one audit may take, from its first candidate on.
+    pub time_limit: Duration,
 }
 
 /// The auditor behind its door.
@@ -127,6 +133,8 @@ impl<M: Measurer> Auditor<M> {
 
     /// Every candidate through the early stages, then all that can be measured in one go.
     fn measured(&mut self, intake: &Intake) -> Result<(Vec<Panel>, Vec<Measured>), AuditError> {
+        let begun = Instant::now();
+        let until = begun.checked_add(self.parts.time_limit).unwrap_or(begun);
         let mut measured = Vec::new();
         let mut loaded = Vec::new();
         for candidate in &intake.request.candidates {
@@ -137,7 +145,7 @@ impl<M: Measurer> Auditor<M> {
             loaded.extend(adapter.filter(|_| sound).map(|adapter| (measured.len(), adapter)));
             measured.push(self.unmeasured(intake, candidate, early));
         }
-        let loaded = self.recomputed(intake, loaded, &mut measured)?;
+        let loaded = self.recomputed(intake, loaded, &mut measured, until)?;
         if loaded.is_empty() {
             return Ok((Vec::new(), measured));
         }
@@ -150,7 +158,18 @@ impl<M: Measurer> Auditor<M> {
         let Parts { vault, cache, measurer, gradings, perturbed, .. } = &mut self.parts;
         let (purpose, contexts) = (intake.request.purpose, intake.contexts());
         let items = ItemPanel::of(vault, purpose, contexts, sizes, gradings, perturbed);
-        let (panels, outcomes) = panels::measure(measurer, cache, &items, adapters, last)?;
+        let (panels, outcomes) =
+            match panels::measure(measurer, cache, &items, adapters, last, until) {
+                // It depends on the machine's pace, so it only ever refuses; and whoever comes next is
+                // judged.
+                Err(AuditError::Measure(MeasureError::OutOfTime)) => {
+                    tracing::warn!("an audit was not over in time; its candidates are refused");
+                    let record = || StageRecord::out_of_time(Stage::Measurement, OUT_OF_TIME);
+                    at.into_iter().for_each(|index| measured[index].early.push(record()));
+                    return Ok((Vec::new(), measured));
+                }
+                all => all?,
+            };
         for (index, outcomes) in at.into_iter().zip(outcomes) {
             measured[index].outcomes = Some(outcomes);
         }

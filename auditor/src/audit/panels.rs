@@ -1,5 +1,7 @@
 //! Which items a group is measured on, and the measuring.
 
+use std::time::Instant;
+
 use seal_protocol::{AuditPurpose, Digest};
 
 use super::AuditError;
@@ -107,6 +109,7 @@ pub(super) fn measure<M: Measurer>(
     panels: &[ItemPanel<'_>],
     candidates: Vec<M::Adapter>,
     last: Option<M::Adapter>,
+    until: Instant,
 ) -> Result<(Vec<Panel>, Vec<Outcomes>), AuditError> {
     let cached: Vec<Option<Vec<Outcome>>> =
         panels.iter().map(|panel| cache.get(panel.items, panel.grading)).collect();
@@ -120,9 +123,11 @@ pub(super) fn measure<M: Measurer>(
     let compared = panels.iter().filter(|panel| last.is_some() && panel.since_last());
     wanted.extend(compared.flat_map(|panel| ask(Some(count), panel)));
     let adapters: Vec<M::Adapter> = candidates.into_iter().chain(last).collect();
-    let scored = measurer.score(&adapters, &wanted)?;
+    let scored = measurer.score(&adapters, &wanted, until)?;
     if scored.len() != wanted.len() {
-        return Err(crate::measure::MeasureError("not one outcome per item".to_owned()).into());
+        return Err(
+            crate::measure::MeasureError::Failed("not one outcome per item".to_owned()).into()
+        );
     }
     let mut scored = scored.into_iter();
     let mut take = |panel: &ItemPanel<'_>| -> Vec<Outcome> {

@@ -1,5 +1,7 @@
 //! The stage between text rules and τ: adapters that are trained again.
 
+use std::time::Instant;
+
 use seal_protocol::Recomputation;
 
 use super::intake::Intake;
@@ -17,11 +19,12 @@ impl<M: Measurer> Auditor<M> {
         intake: &Intake,
         loaded: Vec<(usize, M::Adapter)>,
         measured: &mut [Measured],
+        until: Instant,
     ) -> Result<Vec<(usize, M::Adapter)>, AuditError> {
         if self.parts.draw.share().is_none() {
             return Ok(loaded);
         }
-        let findings = self.findings(intake, &loaded)?;
+        let findings = self.findings(intake, &loaded, until)?;
         for candidate in measured.iter_mut() {
             candidate.early.push(StageRecord::not_run(Stage::Recomputation));
         }
@@ -33,7 +36,7 @@ impl<M: Measurer> Auditor<M> {
             }
             if finding.outcome == Recomputation::Refused {
                 let (reason, adapter) = (&finding.reason, candidate.adapter_digest);
-                tracing::warn!(?reason, ?adapter, "an adapter is not what its student claims");
+                tracing::warn!(?reason, ?adapter, "an adapter is not shown to be what is claimed");
             } else {
                 kept.push((number, adapter));
             }
@@ -46,6 +49,7 @@ impl<M: Measurer> Auditor<M> {
         &mut self,
         intake: &Intake,
         loaded: &[(usize, M::Adapter)],
+        until: Instant,
     ) -> Result<Vec<Recomputed>, AuditError> {
         let request = &intake.request;
         // Who handed in a foreign adapter once is not left to the draw any more.
@@ -72,10 +76,10 @@ impl<M: Measurer> Auditor<M> {
                 }
             })
             .collect();
-        let findings = self.parts.measurer.recompute(&claims)?;
+        let findings = self.parts.measurer.recompute(&claims, until)?;
         match findings.len() == claims.len() {
             true => Ok(findings),
-            false => Err(MeasureError("not one finding per claim".to_owned()).into()),
+            false => Err(MeasureError::Failed("not one finding per claim".to_owned()).into()),
         }
     }
 }

@@ -14,6 +14,8 @@ pub enum Stage {
     Text,
     /// The adapter comes of what it claims, where this auditor trains adapters again.
     Recomputation,
+    /// All of it was measured before the audit's time was over; only there where it was not.
+    Measurement,
     /// Gain on τ.
     Tau,
     /// Knowledge kept.
@@ -38,12 +40,14 @@ pub enum StageOutcome {
     NotRun,
     /// The auditor's draw did not fall on the candidate. Not a pass, and not in its way.
     NotDrawn,
+    /// The auditor's time was over. Not a pass, and says nothing of the candidate but that.
+    OutOfTime,
 }
 
 impl Stage {
     /// Whether it comes before anything is measured.
     pub fn is_early(self) -> bool {
-        self <= Self::Recomputation
+        self <= Self::Measurement
     }
 }
 
@@ -69,6 +73,11 @@ impl StageRecord {
     /// A stage with nothing to run on.
     pub fn not_run(stage: Stage) -> Self {
         Self { stage, outcome: StageOutcome::NotRun, reasons: Vec::new() }
+    }
+
+    /// A stage at which the audit's time was over, with the rule that names it.
+    pub fn out_of_time(stage: Stage, rule: &str) -> Self {
+        Self { stage, outcome: StageOutcome::OutOfTime, reasons: vec![rule.to_owned()] }
     }
 
     /// A recomputation that was not drawn.

@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use seal_model::{LoraSpec, Projection};
 
@@ -44,6 +45,34 @@ fn adapter(measurer: &ModelMeasurer, huge: bool) -> Adapter {
     Adapter::from_flat(config, &spec, &flat).unwrap()
 }
 
+/// A moment that no test comes to.
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}
+
+/// Thousands of answers of real weights, read and written: minutes of work.
+#[test]
+fn a_measurement_that_would_take_minutes_stops_at_its_moment_and_the_next_one_is_made() {
+    let mut measurer = measurer();
+    let items = items();
+    let grading = written(Grader::Exact);
+    let adapters = [adapter(&measurer, false)];
+    let ask = |number: usize| Wanted {
+        adapter: number.is_multiple_of(2).then_some(0),
+        item: &items[number % items.len()],
+        grading: &grading,
+    };
+    let wanted: Vec<Wanted<'_>> = (0..200_000).map(ask).collect();
+    let begun = Instant::now();
+    let stopped = measurer.score(&adapters, &wanted, begun + Duration::from_millis(200));
+    assert!(matches!(stopped, Err(MeasureError::OutOfTime)), "{stopped:?}");
+    println!("of 200,000 answers nothing was waited for after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    // The moment of one audit binds no other.
+    let outcomes = measurer.score(&adapters, &wanted[..4], later()).unwrap();
+    assert!(outcomes.iter().all(|outcome| outcome.log_prob.is_some()));
+}
+
 #[test]
 fn a_fresh_adapter_scores_like_the_base_in_the_same_call() {
     let mut measurer = measurer();
@@ -53,7 +82,7 @@ fn a_fresh_adapter_scores_like_the_base_in_the_same_call() {
         .into_iter()
         .flat_map(|adapter| items.iter().map(move |item| Wanted { adapter, item, grading: &FIRST }))
         .collect();
-    let outcomes = measurer.score(&adapters, &wanted).unwrap();
+    let outcomes = measurer.score(&adapters, &wanted, later()).unwrap();
     assert_eq!(outcomes[..2], outcomes[2..]);
     assert!(outcomes.iter().all(|outcome| outcome.log_prob.is_some()));
 }
@@ -64,7 +93,8 @@ fn an_adapter_without_numbers_spoils_its_own_outcomes_and_nobody_elses() {
     let items = items();
     let adapters = [adapter(&measurer, true), adapter(&measurer, false)];
     let ask = |adapter| Wanted { adapter, item: &items[0], grading: &FIRST };
-    let outcomes = measurer.score(&adapters, &[ask(None), ask(Some(0)), ask(Some(1))]).unwrap();
+    let outcomes =
+        measurer.score(&adapters, &[ask(None), ask(Some(0)), ask(Some(1))], later()).unwrap();
     assert_eq!(outcomes[1], NOT_MEASURED);
     assert_eq!(outcomes[2], outcomes[0]);
 }
@@ -111,7 +141,7 @@ fn a_written_answer_is_graded_as_text_and_the_gold_keeps_its_dense_score() {
     let grading = written(Grader::Exact);
     let ask = |item, grading| Wanted { adapter: None, item, grading };
     let outcomes = measurer
-        .score(&[], &[ask(&right, &grading), ask(&wrong, &grading), ask(&right, &FIRST)])
+        .score(&[], &[ask(&right, &grading), ask(&wrong, &grading), ask(&right, &FIRST)], later())
         .unwrap();
     assert!(outcomes[0].exact && !outcomes[1].exact);
     assert!(outcomes.iter().all(|outcome| !outcome.empty && outcome.log_prob.is_some()));
@@ -126,7 +156,8 @@ fn a_fresh_adapter_writes_what_the_base_writes_and_one_without_numbers_writes_no
     let grading = written(Grader::Exact);
     let adapters = [adapter(&measurer, true), adapter(&measurer, false)];
     let ask = |adapter| Wanted { adapter, item: &item, grading: &grading };
-    let outcomes = measurer.score(&adapters, &[ask(None), ask(Some(0)), ask(Some(1))]).unwrap();
+    let outcomes =
+        measurer.score(&adapters, &[ask(None), ask(Some(0)), ask(Some(1))], later()).unwrap();
     assert!(outcomes[0].exact);
     assert_eq!(outcomes[1], NOT_MEASURED);
     assert_eq!(outcomes[2], outcomes[0]);

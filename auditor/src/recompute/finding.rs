@@ -8,6 +8,9 @@ use crate::gate::{Stage, StageRecord};
 /// Something else came of it: the adapter was not made from what it claims.
 pub const DIFFERS: &str = "recomputation.differs";
 
+/// The time of the audit was over before it was trained.
+const OUT_OF_TIME: &str = "recomputation.out-of-time";
+
 /// Longest distance that is written down.
 const FAR: f64 = 1e6;
 
@@ -49,8 +52,16 @@ impl Recomputed {
         Self { outcome: Recomputation::Refused, reason, distance: written(distance) }
     }
 
+    /// The time of the audit was over: refused, and nothing is known of it.
+    pub fn out_of_time() -> Self {
+        Self::refused(OUT_OF_TIME, None)
+    }
+
     /// As a stage of the gate.
     pub fn stage(&self) -> StageRecord {
+        if self.reason.as_deref() == Some(OUT_OF_TIME) {
+            return StageRecord::out_of_time(Stage::Recomputation, OUT_OF_TIME);
+        }
         match self.outcome {
             Recomputation::NotDrawn => StageRecord::not_drawn(),
             Recomputation::Equal | Recomputation::WithinTolerance | Recomputation::Refused => {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use seal_model::chat::ChatFormat;
-use seal_model::{Adapter, BaseModel, Decoder, Tokenizer};
+use seal_model::{Adapter, BaseModel, Decoder, ModelError, Tokenizer};
 use seal_protocol::Digest;
 use seal_recipe::{Planned, ReplaySource, UpdateTables, read_all};
 use seal_training::{InnerJob, Outcome, TrainError, TrainOptions, inner_updates_with};
@@ -195,7 +195,11 @@ impl Trainer {
                     Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
                 }
             },
-            Err(error) => Err(MeasureError(error.to_string())),
+            // Nothing is known of those; the ones that were trained before keep their findings.
+            Err(TrainError::Model(ModelError::OutOfTime)) => {
+                Ok(batch.iter().map(|job| (job.claim, Recomputed::out_of_time())).collect())
+            }
+            Err(error) => Err(MeasureError::Failed(error.to_string())),
         }
     }
 }
@@ -235,8 +239,8 @@ fn compared(
     })
 }
 
-fn failed(error: seal_model::ModelError) -> MeasureError {
-    MeasureError(error.to_string())
+fn failed(error: ModelError) -> MeasureError {
+    error.into()
 }
 
 /// Only the tensors are compared, and they name the base by its digest alone.

@@ -215,6 +215,7 @@ fn show_stages(candidate: &CandidateAnnex) {
             StageOutcome::Failed => "FAILED",
             StageOutcome::NotRun => "not run",
             StageOutcome::NotDrawn => "not drawn",
+            StageOutcome::OutOfTime => "OUT OF TIME",
         };
         let rules = printable(&stage.reasons.join(", "));
         out!("  gate      {:<13} {outcome:<9} {rules}", wire_name(&stage.stage));

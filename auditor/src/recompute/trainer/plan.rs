@@ -28,7 +28,7 @@ impl Trainer {
             Err(error) if is_the_edits(&error) => {
                 return Ok(Err(Recomputed::refused(EDIT, None)));
             }
-            Err(error) => return Err(MeasureError(error.to_string())),
+            Err(error) => return Err(MeasureError::Failed(error.to_string())),
         };
         let (own, is_exact) = (base.decoder.arithmetic(), !base.decoder.is_composed());
         let Some(method) = method(&own, is_exact, &candidate.instruction_set, self.tolerance)

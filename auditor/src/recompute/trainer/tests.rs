@@ -303,3 +303,18 @@ fn one_adapter_on_edits_that_nobody_judged_is_trained_again_too() {
     setting.check_refused(fewer, DIFFERS);
     setting.check_refused(HandedIn { purpose: ONE, ..joint }, RECIPE);
 }
+
+#[test]
+fn training_again_stops_at_its_moment_and_is_refused_by_name() {
+    let setting = setting();
+    let handed_in: Vec<HandedIn> =
+        (0..).zip(edits()).map(|(seed, edit)| setting.honest(ONE, &[edit], seed)).collect();
+    let decoder = setting.decoder.until(std::time::Instant::now());
+    let base = MeasuredBase { decoder: &decoder, ..setting.base() };
+    let late = setting.judge_over(&base, &handed_in, true);
+    assert_eq!(late, vec![Recomputed::out_of_time(); handed_in.len()]);
+    assert_eq!(late[0].stage().outcome, crate::gate::StageOutcome::OutOfTime);
+    // What is not drawn takes no time.
+    let skipped = setting.judge_over(&base, &handed_in[..1], false);
+    assert_eq!(skipped, [Recomputed::not_drawn()]);
+}

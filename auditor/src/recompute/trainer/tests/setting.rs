@@ -200,6 +200,16 @@ impl Setting {
     }
 
     pub(super) fn judge(&self, handed_in: &[HandedIn], drawn: bool) -> Vec<Recomputed> {
+        self.judge_over(&self.base(), handed_in, drawn)
+    }
+
+    /// The same over a base that is not this setting's own.
+    pub(super) fn judge_over(
+        &self,
+        base: &MeasuredBase<'_>,
+        handed_in: &[HandedIn],
+        drawn: bool,
+    ) -> Vec<Recomputed> {
         let claims: Vec<Claim<'_, Adapter>> = handed_in
             .iter()
             .map(|one| Claim {
@@ -210,7 +220,7 @@ impl Setting {
                 drawn,
             })
             .collect();
-        self.trainer.judge(&self.base(), &claims).unwrap()
+        self.trainer.judge(base, &claims).unwrap()
     }
 
     #[track_caller]
