@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use seal_auditor::config::AuditorConfig;
 use seal_model::device::{Opened, free_bytes, hardware};
 use seal_model::fit::{self, Work};
+use seal_model::gguf::{GgufFile, is_gguf};
 use seal_model::{DeviceChoice, ModelError, ModelFolder};
 use seal_protocol::Role;
 use seal_student::StudentConfig;
@@ -35,7 +36,10 @@ pub(super) fn of_run(run: &RunDir) -> Vec<Finding> {
     let roles = [
         (
             Role::Teacher,
-            teacher.map(|c| Asked::new(c.device, c.first_policy(), seal_teacher::works(&c))),
+            teacher.map(|c| Asked {
+                may_be_gguf: true,
+                ..Asked::new(c.device, c.first_policy(), seal_teacher::works(&c))
+            }),
         ),
         (
             Role::Student,
@@ -69,17 +73,22 @@ struct Asked {
     device: DeviceChoice,
     model: PathBuf,
     works: Vec<Work>,
+    may_be_gguf: bool,
 }
 
 impl Asked {
     fn new(device: DeviceChoice, model: &Path, works: Vec<Work>) -> Self {
-        Self { device, model: model.to_owned(), works }
+        Self { device, model: model.to_owned(), works, may_be_gguf: false }
     }
 
     /// The role's model in its headers, and what is to be done with it.
     fn check(&self, opened: &Opened) -> Result<(), ModelError> {
-        let folder = ModelFolder::open(&self.model)?;
-        self.works.iter().try_for_each(|work| fit::require(&folder, &opened.device, work))
+        let shape = match self.may_be_gguf && is_gguf(&self.model) {
+            true => GgufFile::open(&self.model)?.config().clone(),
+            false => ModelFolder::open(&self.model)?.config().clone(),
+        };
+        let fits = |work| fit::require(&self.model, &shape, &opened.device, work);
+        self.works.iter().try_for_each(fits)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::{ModelError, Result};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Files that decide what a model computes, besides its weights.
 const NAMED: [&str; 3] = ["config.json", "tokenizer.json", "generation_config.json"];
@@ -30,20 +30,30 @@ pub fn folder_digest(dir: &Path) -> Result<[u8; 32]> {
     }
     names.retain(|name| NAMED.contains(&name.as_str()) || name.ends_with(".safetensors"));
     names.extend(deciding_files(dir).map_err(|error| unread(dir, error))?);
-    names.sort_unstable();
     if !names.iter().any(|name| name.ends_with(".safetensors")) {
         let problem = "no `.safetensors` file; is this a model folder?".into();
         return Err(ModelError::Weights { path: dir.to_path_buf(), problem });
     }
-    let mut folder = Sha256::new();
-    for name in names {
-        let path = dir.join(&name);
+    named_digest(names.into_iter().map(|name| NamedFile { path: dir.join(&name), name }).collect())
+}
+
+/// A file under the name that it has in a digest.
+pub(crate) struct NamedFile {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+/// SHA-256 over files in name order, each as `name NUL length NUL sha256`.
+pub(crate) fn named_digest(mut files: Vec<NamedFile>) -> Result<[u8; 32]> {
+    files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let mut whole = Sha256::new();
+    for NamedFile { name, path } in files {
         let (len, digest) =
             file_digest(&path).map_err(|source| ModelError::File { path, source })?;
-        folder.update(format!("{name}\0{len}\0"));
-        folder.update(digest);
+        whole.update(format!("{name}\0{len}\0"));
+        whole.update(digest);
     }
-    Ok(folder.finalize().into())
+    Ok(whole.finalize().into())
 }
 
 fn unread(dir: &Path, error: ChatError) -> ModelError {

@@ -42,6 +42,15 @@ pub enum ModelError {
         /// Why, with the mend.
         reason: Refusal,
     },
+    /// A GGUF file that is not read; nothing of it has been used.
+    #[cfg(feature = "gguf")]
+    #[error("`{}` {reason}", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// Why, with the mend.
+        reason: crate::gguf::GgufError,
+    },
     /// Weights that do not fit the config.
     #[error("`{}`: {problem}", path.display())]
     Weights {

@@ -16,6 +16,8 @@ mod error;
 pub mod fit;
 pub mod folder;
 mod generate;
+#[cfg(feature = "gguf")]
+pub mod gguf;
 #[cfg(feature = "grammar")]
 pub mod grammar;
 mod log_probs;

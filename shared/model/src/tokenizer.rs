@@ -26,9 +26,22 @@ impl Tokenizer {
         let path = dir.join("tokenizer.json");
         let bytes = std::fs::read(&path)
             .map_err(|source| ModelError::File { path: path.clone(), source })?;
-        let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| refused(&path, &e))?;
         let (bos, eos) = (special_id(dir, "bos_token_id"), special_id(dir, "eos_token_id"));
-        Ok(Self { inner, path, bos, eos })
+        Self::from_json(&bytes, &path, bos, eos)
+    }
+
+    /// The bytes of a `tokenizer.json`, and the ids that begin and end a text; `path` is for messages.
+    ///
+    /// # Errors
+    /// Bytes that are none.
+    pub fn from_json(
+        bytes: &[u8],
+        path: &Path,
+        bos: Option<u32>,
+        eos: Option<u32>,
+    ) -> Result<Self> {
+        let inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| refused(path, &e))?;
+        Ok(Self { inner, path: path.to_path_buf(), bos, eos })
     }
 
     /// The tokens of `text`, nothing added.

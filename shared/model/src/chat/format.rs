@@ -47,12 +47,24 @@ impl ChatFormat {
         tokenizer: &Tokenizer,
         settings: ChatSettings,
     ) -> Result<Self, ChatError> {
-        let mut template = ChatTemplate::load(dir)?;
+        let template = ChatTemplate::load(dir)?;
+        let named = GenerationConfig::load(dir)?.and_then(|config| config.eos_token_ids);
+        let ends = named.unwrap_or_else(|| tokenizer.eos().into_iter().collect());
+        Self::of(template, tokenizer, ends, dir, settings)
+    }
+
+    /// A template with a role's settings; `ends` are the tokens that end a text, and `dir` is for
+    /// messages.
+    pub(crate) fn of(
+        mut template: ChatTemplate,
+        tokenizer: &Tokenizer,
+        mut ends: Vec<u32>,
+        dir: &Path,
+        settings: ChatSettings,
+    ) -> Result<Self, ChatError> {
         if let Some(date) = settings.date {
             template = template.at(date);
         }
-        let named = GenerationConfig::load(dir)?.and_then(|config| config.eos_token_ids);
-        let mut ends = named.unwrap_or_else(|| tokenizer.eos().into_iter().collect());
         let own = template.special("eos_token").and_then(|token| tokenizer.token_id(token));
         ends.extend(own.filter(|token| !ends.contains(token)));
         if ends.is_empty() {
@@ -77,8 +89,19 @@ impl ChatFormat {
     /// # Errors
     /// As [`ChatTemplate::tokens`].
     pub fn question(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, ChatError> {
-        let chat = self.chat(vec![Message::new("user", text)]).to_be_answered();
-        self.template.tokens(tokenizer, &chat)
+        self.answering(tokenizer, vec![Message::new("user", text)])
+    }
+
+    /// The tokens of a conversation with the head of the answer behind it.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::tokens`].
+    pub fn answering(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: Vec<Message>,
+    ) -> Result<Vec<u32>, ChatError> {
+        self.template.tokens(tokenizer, &self.chat(messages).to_be_answered())
     }
 
     /// What is learned from a conversation.

@@ -53,7 +53,8 @@ impl Decoder {
     /// [`Decoder::load`].
     pub fn load_for(dir: &Path, device: &Device, works: &[Work]) -> Result<Self> {
         let folder = ModelFolder::open(dir)?;
-        works.iter().try_for_each(|work| fit::require(&folder, device, work))?;
+        let fits = |work| fit::require(dir, folder.config(), device, work);
+        works.iter().try_for_each(fits)?;
         Self::from_folder(&folder, device)
     }
 
@@ -64,8 +65,18 @@ impl Decoder {
     pub fn from_folder(folder: &ModelFolder, device: &Device) -> Result<Self> {
         let dtype = if device.is_cpu() { DType::F32 } else { DType::BF16 };
         let tensors = folder.read(dtype, device)?;
-        let weights = Weights::from_tensors(folder.config(), &tensors, folder.path())?;
-        Self::assemble(folder.config().clone(), weights, device)
+        Self::from_read(folder.config().clone(), &tensors, folder.path(), device)
+    }
+
+    /// A decoder over tensors that were read from `path` onto `device`.
+    pub(crate) fn from_read(
+        config: DecoderConfig,
+        tensors: &BTreeMap<String, Tensor>,
+        path: &Path,
+        device: &Device,
+    ) -> Result<Self> {
+        let weights = Weights::from_tensors(&config, tensors, path)?;
+        Self::assemble(config, weights, device)
     }
 
     /// A decoder with fresh random weights; the seed fixes them.

@@ -15,7 +15,6 @@ pub use machine::available_bytes;
 use crate::decoder::{Decoder, DecoderConfig};
 use crate::device::free_bytes;
 use crate::error::{ModelError, Result};
-use crate::folder::ModelFolder;
 use crate::lora::LoraSpec;
 use candle_core::Device;
 use count::Counts;
@@ -204,7 +203,7 @@ impl Fit {
 /// A model that does not fit, and what would help.
 #[derive(Debug)]
 pub struct Misfit {
-    /// The model folder.
+    /// The model folder, or the file.
     pub path: PathBuf,
     /// What was to be done.
     pub work: Work,
@@ -266,13 +265,13 @@ pub fn available_on(device: &Device) -> Option<u64> {
     if device.is_cpu() { available_bytes() } else { free_bytes(device) }
 }
 
-/// Refuses work that does not fit on `device`, before any weight is read.
+/// Refuses work on the model of `path` that does not fit on `device`, before any weight is read.
 ///
 /// # Errors
 /// [`ModelError::DoesNotFit`] with the figures and what would help.
-pub fn require(folder: &ModelFolder, device: &Device, work: &Work) -> Result<()> {
-    let fit = Fit::new(folder.config(), Engine::of(device), work, available_on(device));
-    refuse_misfit(folder.path(), work, fit)
+pub fn require(path: &Path, config: &DecoderConfig, device: &Device, work: &Work) -> Result<()> {
+    let fit = Fit::new(config, Engine::of(device), work, available_on(device));
+    refuse_misfit(path, work, fit)
 }
 
 /// Refuses work that does not fit beside the weights of `base`, which are loaded already, from the

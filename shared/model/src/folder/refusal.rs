@@ -25,7 +25,9 @@ pub enum Refusal {
     )]
     Pickle,
     /// A format of llama.cpp.
-    #[error("is GGUF, which cannot be trained; take the safetensors it was made from")]
+    #[error(
+        "is GGUF, which only a teacher's `policy` may be; take the safetensors it was made from"
+    )]
     Gguf,
     /// Mistral's own layout.
     #[error(

@@ -112,7 +112,7 @@ pub struct SlidingWindow {
 
 impl DecoderConfig {
     /// True sizes that fit together, before any memory is asked for.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         self.check_sizes()?;
         self.check_numbers()?;
         self.check_biases()?;
