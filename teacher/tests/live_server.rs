@@ -1,11 +1,12 @@
 //! An OpenAI-compatible server that we did not write acts as teacher. `SEAL_OPENAI_SERVER` is its base
-//! URL; tests/peers/serve_openai.py starts one. Without it this test says that it was skipped.
+//! URL, `SEAL_OPENAI_JSON_SERVER` that of one whose model ends what it writes under a schema;
+//! tests/peers/serve_openai.py starts either. Without them these tests say that they were skipped.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use common::{Bench, content, free, remote_config};
-use seal_protocol::{PolicyUpdateRequest, ProposeRequest};
+use seal_protocol::{PolicyUpdateRequest, ProposeRequest, ReplySchema};
 use seal_teacher::{EgressRow, read_record};
 
 #[test]
@@ -61,4 +62,44 @@ fn round(url: &str, api: &str, layout: &str, stream: bool) {
     let measured =
         rows.iter().filter(|row| matches!(row, EgressRow::Answered { measured: true, .. }));
     assert_eq!(measured.count(), 14, "the server counts tokens in every answer");
+}
+
+/// What the model of a server would write under the structured family, held to its schema or not.
+fn structured(url: &str, response_format: &str, stream: bool) -> (Vec<ReplySchema>, Vec<String>) {
+    let host = url.split('/').nth(2).unwrap();
+    let config = remote_config(&format!(
+        "[backend]\nkind = \"openai\"\nbase_url = \"{url}\"\nmodel = \"m\"\nstream = {stream}\n\
+         response_format = \"{response_format}\"\n\n\
+         [egress]\nallow_hosts = [\"{host}\"]\nallow_loopback = true\n"
+    ));
+    let config = config.replace("\"implications\"", "\"structured\"");
+    let mut bench =
+        Bench::with_config(&config.replace("max_new_tokens = 100", "max_new_tokens = 1000"));
+    let proposals = bench.propose(&free(&[0, 1, 2], 8)).unwrap();
+    let held = proposals.edits.iter().map(|edit| content(edit).origin.reply_schema.unwrap());
+    (held.collect(), proposals.unparsed.into_iter().map(|one| one.reason).collect())
+}
+
+#[test]
+fn a_server_that_we_did_not_write_holds_replies_to_the_schema() {
+    let Ok(url) = std::env::var("SEAL_OPENAI_JSON_SERVER") else {
+        println!("skipped: SEAL_OPENAI_JSON_SERVER names no server");
+        return;
+    };
+    for stream in [true, false] {
+        let (held, reasons) = structured(&url, "json_schema", stream);
+        println!("json_schema, stream = {stream}: {} edits; without: {reasons:#?}", held.len());
+        assert_eq!(held.len() + reasons.len(), 24);
+        assert!(held.len() >= 12 && held.iter().all(|held| *held == ReplySchema::Endpoint));
+        // Lengths are not part of what is sent, and the last token may come first. The object itself
+        // never breaks.
+        let kinds = ["it ends in the middle", "no text to train on", "must have"];
+        for reason in &reasons {
+            assert!(kinds.iter().any(|kind| reason.contains(kind)), "{reason}");
+        }
+        // Left to itself the same model writes no object at all.
+        let (free, unheld) = structured(&url, "none", stream);
+        println!("none, stream = {stream}: {} edits, {} without", free.len(), unheld.len());
+        assert_eq!((free.len(), unheld.len()), (0, 24));
+    }
 }

@@ -4,10 +4,13 @@
     python3 -m venv venv && venv/bin/pip install xllamacpp gguf
     venv/bin/python tests/peers/serve_openai.py          # prints the base URL, serves until Ctrl-C
     SEAL_OPENAI_SERVER=http://127.0.0.1:PORT/v1 cargo test -p seal-teacher --test live_server
+    venv/bin/python tests/peers/serve_openai.py --json   # for SEAL_OPENAI_JSON_SERVER of the same test
 
 xllamacpp carries llama.cpp and its server; none of it is ours. The model is: it has random weights
 and one fixed dimension by which some words are likely, so its replies are lines of English words
-without sense, which is all that a test of the way there and back needs.
+without sense, which is all that a test of the way there and back needs. With `--json` the marks that close
+strings and lists are likely too, so that replies under a JSON schema end: that they are JSON, and of that
+schema, is the server's grammar and not the model.
 """
 
 import argparse
@@ -23,6 +26,9 @@ WORDS = """ stone river bridge tower winter copper market teacher harbour signal
  island letter mirror forest window silver captain""".split()
 WIDTH, LAYERS, HEADS, FEED, CONTEXT = 64, 2, 4, 128, 4096
 LIKELY = {"Ċ": 1.5, ".": 1.5, "<|end|>": 0.3}
+# What ends a string, a list and an object, and what begins a null: without these a random model under a
+# JSON schema would write the first string to the last token. The schema decides where they may stand.
+CLOSING = {'"': 3.4, "]": 0.3, "}": 0.6, ",": 0.3, "{": 0.6, "n": 0.4, "u": 0.4, "l": 0.4}
 TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
 )
@@ -46,12 +52,12 @@ def vocabulary():
     return [*tokens, "<|end|>"], merges
 
 
-def likelihood(token):
+def likelihood(token, likely):
     whole = token.startswith("Ġ") and token[1:] in WORDS
-    return 3.0 if whole else LIKELY.get(token, -40.0)
+    return 3.0 if whole else likely.get(token, -40.0)
 
 
-def write_model(path, seed):
+def write_model(path, seed, likely):
     dice = numpy.random.default_rng(seed)
     tokens, merges = vocabulary()
     writer = gguf.GGUFWriter(path, "llama")
@@ -87,7 +93,7 @@ def write_model(path, seed):
 
     def by_likelihood(weights):
         weights *= 0.2
-        weights[:, 0] = [likelihood(token) for token in tokens]
+        weights[:, 0] = [likelihood(token, likely) for token in tokens]
         return weights
 
     def ones(weights):
@@ -116,15 +122,17 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--port", type=int, default=0, help="0: any free one")
     arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--json", action="store_true", help="make the marks of JSON likely")
     arguments = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "teacher.gguf"
-        write_model(str(path), arguments.seed)
+        write_model(str(path), arguments.seed, LIKELY | CLOSING if arguments.json else LIKELY)
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
         params.hostnames, params.port = ["127.0.0.1"], arguments.port
         params.n_ctx, params.n_parallel = CONTEXT, 4
         params.warmup, params.verbosity = False, 0
+        params.cpuparams.n_threads = 1  # more of them would only wait for each other
         server = xllamacpp.Server(params)
         print(f"{server.listening_address}/v1", flush=True)
         signal.sigwait([signal.SIGINT, signal.SIGTERM])
