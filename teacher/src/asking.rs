@@ -4,6 +4,7 @@
 //! **Invariant:** pure; the same family, context and reply give the same edit.
 
 use seal_model::Tokenizer;
+use seal_model::chat::{ChatFormat, Message};
 use seal_protocol::{Digest, Directives, LossPart, TrainingExample};
 use seal_training::TrainSequence;
 use serde_json::Value;
@@ -31,6 +32,34 @@ pub(crate) struct Texts {
     pub(crate) layout: Layout,
     /// Of the local policy, where there is one.
     pub(crate) tokenizer: Option<Tokenizer>,
+    /// How that policy is talked to in turns, where the layout asks for it.
+    pub(crate) chat: Option<ChatFormat>,
+}
+
+/// What a local policy makes of a prompt.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    pub(crate) tokenizer: Tokenizer,
+    chat: Option<ChatFormat>,
+}
+
+impl Reader {
+    /// The tokens of a prompt, or why there are none.
+    pub(crate) fn tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, String> {
+        match (prompt, &self.chat) {
+            (Prompt::Tokens { tokens, .. }, _) => Ok(tokens.clone()),
+            (Prompt::Text(text), _) => self.tokenizer.encode(text).map_err(|e| e.to_string()),
+            (Prompt::Chat(turns), Some(chat)) => {
+                let message = |turn: &Turn| Message::new(&turn.role, &turn.content);
+                let messages = turns.iter().map(message).collect();
+                chat.answering(&self.tokenizer, messages).map_err(|error| error.to_string())
+            }
+            (Prompt::Chat(_), None) => {
+                Err("a policy without a chat template continues texts; set `layout = \"plain\"`"
+                    .to_owned())
+            }
+        }
+    }
 }
 
 impl Asking {
@@ -46,8 +75,19 @@ impl Asking {
     pub(crate) fn stop(&self) -> Vec<u32> {
         match self {
             Self::Words(prompter) => vec![prompter.end()],
-            Self::Texts(_) => Vec::new(),
+            Self::Texts(texts) => {
+                texts.chat.as_ref().map_or_else(Vec::new, |chat| chat.ends().to_vec())
+            }
         }
+    }
+
+    /// What makes tokens of prompts, for a local policy with this tokenizer.
+    pub(crate) fn reader(&self, tokenizer: &Tokenizer) -> Reader {
+        let chat = match self {
+            Self::Words(_) => None,
+            Self::Texts(texts) => texts.chat.clone(),
+        };
+        Reader { tokenizer: tokenizer.clone(), chat }
     }
 
     /// What a reply is to be held to while it is written, where the family has a schema.
@@ -138,11 +178,9 @@ impl Asking {
                 Ok(rows::reply_row(prompter, &prompt, reply, directive_weight))
             }
             Self::Texts(texts) => {
-                let Prompt::Text(prompt) = texts.prompt(context, &[])? else {
-                    return Err(TeacherError::NoWeights);
-                };
                 let (tokenizer, end) = texts.local()?;
-                let read = tokenizer.encode(&prompt)?;
+                let prompt = texts.prompt(context, &[])?;
+                let read = self.reader(tokenizer).tokens(&prompt).map_err(TeacherError::Config)?;
                 Ok(rows::text_row(&read, reply, end))
             }
         }
@@ -168,7 +206,9 @@ impl Texts {
     /// Tokenizer and end token of the local policy.
     fn local(&self) -> Result<(&Tokenizer, u32), TeacherError> {
         let tokenizer = self.tokenizer.as_ref().ok_or(TeacherError::NoWeights)?;
-        let end = tokenizer.eos().ok_or_else(|| {
+        // A reply in turns ends as its turn does.
+        let own = self.chat.as_ref().and_then(|chat| chat.ends().first().copied());
+        let end = own.or_else(|| tokenizer.eos()).ok_or_else(|| {
             let reason = "the policy's tokenizer names no end token; set `eos_token_id` in its \
                           generation_config.json";
             TeacherError::Config(reason.to_owned())

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use seal_model::chat::ChatSettings;
+use seal_model::gguf::is_gguf;
 use seal_model::{DeviceChoice, LoraSpec};
 use seal_protocol::Digest;
 use seal_recipe::ReplayQuota;
@@ -19,6 +21,7 @@ use crate::egress::EgressConfig;
 use crate::exemplars::ExemplarSettings;
 use crate::family::{Layout, TextFamily};
 use crate::family_choice::FamilyChoice;
+use crate::first_policy::PolicySource;
 use crate::sampling::SamplingSettings;
 
 /// All settings of the teacher.
@@ -40,7 +43,7 @@ pub struct TeacherConfig {
     /// What computes: `cpu`, `auto`, `cuda` or `cuda:N`.
     #[serde(default)]
     pub device: DeviceChoice,
-    /// Folder of the policy before any update; absent: the base model itself.
+    /// The policy before any update, a model folder or a GGUF file; absent: the base model itself.
     #[serde(default)]
     pub policy: Option<PathBuf>,
     /// End when the process that started this one does.
@@ -69,6 +72,9 @@ pub struct TeacherConfig {
     /// How a text family's prompts look.
     #[serde(default)]
     pub layout: Layout,
+    /// How a local policy is talked to in the layout `chat`.
+    #[serde(default)]
+    pub chat: ChatSettings,
     /// How replies are drawn.
     pub sampling: SamplingSettings,
     /// The M-step; absent where the policy's weights are elsewhere.
@@ -241,6 +247,16 @@ impl TeacherConfig {
                                         use [exemplars], or leave both out"
                     .to_owned())
             }
+            _ if is_gguf(&self.base_model) => Err(format!(
+                "`base_model` = \"{}\" is what the student trains and the auditor measures, which no \
+                 GGUF file can be; name the model folder, and the file as `policy`",
+                self.base_model.display()
+            )),
+            _ if self.chat != ChatSettings::default() && !(local && self.layout == Layout::Chat) => {
+                Err("[chat] is for a local policy that is asked in turns; set `layout = \"chat\"`, \
+                     or leave the table out"
+                    .to_owned())
+            }
             _ => Ok(()),
         }
     }
@@ -248,6 +264,15 @@ impl TeacherConfig {
     /// The policy before any update.
     pub fn first_policy(&self) -> &Path {
         self.policy.as_deref().unwrap_or(&self.base_model)
+    }
+
+    /// Where that lies, with what reads its texts.
+    pub fn policy_source(&self) -> PolicySource {
+        let tokenizer = match &self.backend {
+            BackendConfig::Local(local) => local.tokenizer.clone(),
+            BackendConfig::OpenAi(_) | BackendConfig::Recorded(_) => None,
+        };
+        PolicySource { model: self.first_policy().to_owned(), tokenizer }
     }
 
     fn resolve(&mut self, folder: &Path) {

@@ -64,7 +64,12 @@ fn plan(config: &TeacherConfig, identity: &Identity) -> ConfinementPlan {
     match &config.backend {
         BackendConfig::OpenAi(api) => must_not_read.extend(api.api_key_file.clone()),
         BackendConfig::Recorded(recorded) => read.push(recorded.file.clone()),
-        BackendConfig::Local(_) => {}
+        BackendConfig::Local(local) => {
+            if let Some(folder) = &local.tokenizer {
+                read.push(folder.clone());
+                read.extend(linked_files(folder));
+            }
+        }
     }
     ConfinementPlan {
         read,

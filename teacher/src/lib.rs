@@ -19,6 +19,7 @@ mod error;
 mod exemplars;
 mod family;
 mod family_choice;
+mod first_policy;
 mod memory;
 mod policies;
 mod policy_name;
@@ -54,6 +55,7 @@ pub use family::{
     StructuredError, TextFamily, TextPrompt, Turn, schema as structured_edit_schema,
 };
 pub use family_choice::FamilyChoice;
+pub use first_policy::PolicySource;
 pub use memory::works;
 pub use policy_name::policy_digest;
 pub use prompt::{PromptError, Prompter, WrittenPrompt};

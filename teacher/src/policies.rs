@@ -1,13 +1,14 @@
 //! The policies: the first one, and those that policy updates made.
 //!
 //! A policy is a model folder of its own (weights with copies of the first policy's config and
-//! tokenizer), or an adapter over the first policy in PEFT's format; [`crate::policy_name`] says what each
+//! tokenizer), whatever the first one is, or an adapter over the first policy in PEFT's format; [`crate::policy_name`] says what each
 //! is called.
 //!
 //! **Invariant:** a folder under `policies/` is whole; it is filled under another name and renamed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use seal_model::device::Opened;
 use seal_model::fit::Work;
@@ -17,23 +18,15 @@ use seal_service::store::write_atomic;
 
 use crate::edits::unwritable;
 use crate::error::TeacherError;
+use crate::first_policy::FirstPolicy;
 use crate::policy_name::{adapter_in, as_base, is_adapter, of_adapter};
 
-/// Files beside the weights that decide what a policy computes and how it is talked to.
-const COMPANIONS: [&str; 6] = [
-    "config.json",
-    "tokenizer.json",
-    "generation_config.json",
-    "chat_template.jinja",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-];
 /// Where a policy is filled.
 const PARTIAL: &str = ".partial";
 
 /// The first policy and the folder of later ones.
 pub(crate) struct Policies {
-    first_folder: PathBuf,
+    first_policy: Arc<FirstPolicy>,
     first_digest: Digest,
     first: Decoder,
     opened: Opened,
@@ -46,17 +39,17 @@ pub(crate) struct Policies {
 impl Policies {
     /// Loads the first policy, if `works` fit on the device, and opens the folder of later ones.
     pub(crate) fn open(
-        first_folder: &Path,
+        first_policy: Arc<FirstPolicy>,
         folder: PathBuf,
         opened: Opened,
         works: Vec<Work>,
     ) -> Result<Self, TeacherError> {
         fs::create_dir_all(&folder).map_err(|source| unwritable(&folder, source))?;
         Ok(Self {
-            first_folder: first_folder.to_owned(),
             // Before the digest, which reads every weight.
-            first: load(first_folder, &opened, &works)?,
-            first_digest: Digest::from_bytes(folder_digest(first_folder)?),
+            first: first_policy.decoder(&opened, &works)?,
+            first_digest: first_policy.digest()?,
+            first_policy,
             opened,
             works,
             folder,
@@ -194,12 +187,8 @@ impl Policies {
             other => other.into(),
         })?;
         let failed = |source| unwritable(partial, source);
-        for name in COMPANIONS {
-            let original = self.first_folder.join(name);
-            if original.is_file() {
-                let bytes = fs::read(&original).map_err(failed)?;
-                write_atomic(&partial.join(name), &bytes).map_err(failed)?;
-            }
+        for (name, bytes) in self.first_policy.companions()? {
+            write_atomic(&partial.join(name), &bytes).map_err(failed)?;
         }
         sync_files(partial)
     }

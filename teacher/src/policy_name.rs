@@ -1,28 +1,29 @@
 //! What a policy is called: a digest that anyone can find again from its files.
 //!
-//! A model folder is named by its folder digest. An adapter over the first policy is named by the digest
+//! A model folder is named by its folder digest, a GGUF file by its own and that of a tokenizer given
+//! with it. An adapter over the first policy is named by the digest
 //! of the first policy, the shape of the adapter and its tensors.
 
 use std::path::Path;
 
-use seal_model::folder::ModelFolder;
 use seal_model::{Adapter, BaseModel, DecoderConfig, folder_digest};
 use seal_protocol::{ADAPTER_MODEL_FILE, Digest};
 use seal_trust::{digest_of, sha256};
 use serde_json::json;
 
 use crate::error::TeacherError;
+use crate::first_policy::PolicySource;
 
-/// The digest that names the policy in `folder`, be it a model or an adapter over the one in `first`.
+/// The digest that names the policy in `folder`, be it a model or an adapter over the first one.
 ///
 /// # Errors
 /// A folder that is neither, or an adapter over another policy.
-pub fn policy_digest(folder: &Path, first: &Path) -> Result<Digest, TeacherError> {
+pub fn policy_digest(folder: &Path, first: &PolicySource) -> Result<Digest, TeacherError> {
     if !is_adapter(folder) {
         return Ok(Digest::from_bytes(folder_digest(folder)?));
     }
-    let digest = Digest::from_bytes(folder_digest(first)?);
-    of_adapter(&digest, &adapter_in(folder, ModelFolder::open(first)?.config(), &digest)?)
+    let digest = first.digest()?;
+    of_adapter(&digest, &adapter_in(folder, &first.shape()?, &digest)?)
 }
 
 /// Whether the policy in `folder` is an adapter.

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use seal_model::{Tokenizer, folder_digest};
+use seal_model::folder_digest;
 use seal_protocol::{Digest, Envelope, Predicate, Role, Statement, Subject, UnixSeconds};
 use seal_recipe::{ReplaySource, read_all};
 use seal_service::clock::Clock;
@@ -19,7 +19,9 @@ use crate::contexts::{Context, Contexts};
 use crate::edits::{EditStore, unwritable};
 use crate::error::TeacherError;
 use crate::exemplars::ExemplarPolicies;
+use crate::family::Layout;
 use crate::family_choice::FamilyChoice;
+use crate::first_policy::FirstPolicy;
 use crate::memory::works;
 use crate::policies::Policies;
 use crate::prompt::Prompter;
@@ -95,7 +97,10 @@ impl Teacher {
             update.check()?;
         }
         config.check().map_err(TeacherError::Config)?;
-        let asking = asking(&config)?;
+        let local = matches!(config.backend, BackendConfig::Local(_));
+        let first = local.then(|| FirstPolicy::open(config.policy_source())).transpose()?;
+        let first = first.map(Arc::new);
+        let asking = asking(&config, first.as_deref())?;
         let tokenizer_file = config.base_model.join("tokenizer.json");
         let witness = Witness::open(
             &config.state,
@@ -107,7 +112,7 @@ impl Teacher {
         let teacher = Self {
             witness: Arc::new(witness),
             contexts: Contexts::read(&config.contexts)?,
-            backend: backend(&config, &asking, identity.access, clock.clone())?,
+            backend: backend(&config, first, &asking, identity.access, clock.clone())?,
             asking,
             exemplar_policies: ExemplarPolicies::open(&config.state)?,
             edits: EditStore::open(&config.state)?,
@@ -180,15 +185,16 @@ impl Teacher {
 }
 
 /// The prompt family, with the local policy's tokenizer where it needs one.
-fn asking(config: &TeacherConfig) -> Result<Asking, TeacherError> {
-    let local = matches!(config.backend, BackendConfig::Local(_));
-    let tokenizer = local.then(|| Tokenizer::load(config.first_policy())).transpose()?;
+fn asking(config: &TeacherConfig, first: Option<&FirstPolicy>) -> Result<Asking, TeacherError> {
+    let tokenizer = first.map(|first| first.tokenizer().clone());
     match (&config.prompt_family, tokenizer) {
         (FamilyChoice::Words(family), Some(tokenizer)) => {
             Ok(Asking::Words(Box::new(Prompter::new(family.clone(), tokenizer)?)))
         }
         (FamilyChoice::Texts(family), tokenizer) => {
-            let texts = Texts { family: family.clone(), layout: config.layout, tokenizer };
+            let in_turns = first.filter(|_| config.layout == Layout::Chat);
+            let chat = in_turns.map(|first| first.chat(config.chat.clone())).transpose()?;
+            let texts = Texts { family: family.clone(), layout: config.layout, tokenizer, chat };
             Ok(Asking::Texts(Box::new(texts)))
         }
         (FamilyChoice::Words(_), None) => Err(TeacherError::Config(
@@ -205,6 +211,7 @@ fn asking(config: &TeacherConfig) -> Result<Asking, TeacherError> {
 /// Who writes.
 fn backend(
     config: &TeacherConfig,
+    first: Option<Arc<FirstPolicy>>,
     asking: &Asking,
     access: Option<Access>,
     clock: Arc<dyn Clock>,
@@ -215,16 +222,22 @@ fn backend(
             if let Some(note) = &opened.note {
                 tracing::warn!("{note}");
             }
-            let first = config.first_policy();
-            let policies =
-                Policies::open(first, config.state.join("policies"), opened, works(config))?;
-            let (tokenizer, settings) = (Tokenizer::load(first)?, config.sampling.clone());
+            let first = first.ok_or(TeacherError::NoWeights)?;
+            let folder = config.state.join("policies");
+            let policies = Policies::open(first.clone(), folder, opened, works(config))?;
+            let settings = config.sampling.clone();
             let held = match asking.reply_schema() {
                 None => Held::NoSchema,
                 Some(_) if !settings.constrain => Held::Unsent,
-                Some(schema) => Held::to(&schema, first, &tokenizer)?,
+                Some(schema) => Held::to(&schema, &first)?,
             };
-            Box::new(Local::new(policies, tokenizer, asking.stop(), settings, held))
+            Box::new(Local::new(
+                policies,
+                asking.reader(first.tokenizer()),
+                asking.stop(),
+                settings,
+                held,
+            ))
         }
         BackendConfig::OpenAi(api) => {
             let max_tokens = config.sampling.max_new_tokens;

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use seal_protocol::{Digest, PolicyUpdate, VerdictKind};
+use seal_teacher::PolicySource;
 use seal_trust::sha256;
 use serde::Deserialize;
 
@@ -32,11 +33,11 @@ pub(super) fn check_update(file: &Path, update: &PolicyUpdate, verdicts: &Verdic
     Ok(())
 }
 
-/// The policy is what its digest says: weights, an adapter over the policy in `first`, or the examples
+/// The policy is what its digest says: weights, an adapter over the `first` one, or the examples
 /// that a writer elsewhere is shown.
 pub(super) fn check(
     state: &Path,
-    first: &Path,
+    first: &PolicySource,
     policy: &Digest,
     verdicts: &Verdicts,
 ) -> Result<()> {
@@ -47,7 +48,7 @@ pub(super) fn check(
     }
 }
 
-fn check_weights(folder: &Path, first: &Path, policy: &Digest) -> Result<()> {
+fn check_weights(folder: &Path, first: &PolicySource, policy: &Digest) -> Result<()> {
     let digest = seal_teacher::policy_digest(folder, first)
         .with_context(|| format!("cannot digest the policy `{}`", folder.display()))?;
     ensure!(
@@ -102,13 +103,16 @@ mod tests {
     }
 
     fn refused(state: &Path, policy: &Digest) -> String {
-        check(state, state, policy, &Verdicts::new()).unwrap_err().to_string()
+        check(state, &PolicySource::folder(state), policy, &Verdicts::new())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn a_policy_without_weights_is_its_examples() {
         let (state, digest) = policy(&[]);
-        check(state.path(), state.path(), &digest, &Verdicts::new()).unwrap();
+        check(state.path(), &PolicySource::folder(state.path()), &digest, &Verdicts::new())
+            .unwrap();
         let file = state.path().join(format!("exemplars/{digest}.json"));
         std::fs::write(file, "{\"writer\":null,\"edits\":[]}").unwrap();
         assert!(refused(state.path(), &digest).contains("other examples"));

@@ -146,13 +146,13 @@ impl<'a> Check<'a> {
             edits += 1;
         }
         let config = TeacherConfig::load(&self.run.config_file(Role::Teacher))?;
-        let first = config.first_policy();
+        let first = config.policy_source();
         let mut updates = 0;
         for (file, envelope) in envelopes(&state.join("policy-updates"))? {
             let verified = self.verify::<PolicyUpdate>(&file, &envelope)?;
             check_name(&file, &verified.payload_digest)?;
             policies::check_update(&file, &verified.statement.predicate, verdicts)?;
-            policies::check(&state, first, &verified.statement.predicate.policy_digest, verdicts)?;
+            policies::check(&state, &first, &verified.statement.predicate.policy_digest, verdicts)?;
             updates += 1;
         }
         Ok(format!("{edits} edits, {updates} policy updates, each from verified verdicts alone"))

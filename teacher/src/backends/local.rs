@@ -5,17 +5,17 @@
 //! **Invariant:** where the prompt family has a schema, a reply that ends is one of its objects: no
 //! other token is drawn.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use seal_model::folder::ModelFolder;
 use seal_model::grammar::{CompiledGrammar, Grammar, Grammars};
-use seal_model::{Decoder, Generated, Generator, Limits, Request, SamplingConfig, Tokenizer};
+use seal_model::{Decoder, Generated, Generator, Limits, Request, SamplingConfig};
 use seal_protocol::{Digest, ReplySchema};
 use serde_json::Value;
 
 use super::{Backend, Order, Outcome, Prompt, Sampling, Written};
+use crate::asking::Reader;
 use crate::error::TeacherError;
+use crate::first_policy::FirstPolicy;
 use crate::policies::Policies;
 use crate::sampling::SamplingSettings;
 use crate::teacher::Report;
@@ -23,7 +23,7 @@ use crate::teacher::Report;
 /// The policies and how replies are drawn from them.
 pub(crate) struct Local {
     policies: Policies,
-    tokenizer: Tokenizer,
+    reader: Reader,
     stop: Vec<u32>,
     settings: SamplingSettings,
     held: Held,
@@ -40,24 +40,19 @@ pub(crate) enum Held {
 }
 
 impl Held {
-    /// Compiles a schema for the policy in `folder`. Its updates have its shape, so once is enough.
+    /// Compiles a schema for a policy. Its updates have its shape, so once is enough.
     ///
     /// # Errors
     /// A tokenizer whose tokens are no pieces of text.
-    pub(crate) fn to(
-        schema: &Value,
-        folder: &Path,
-        tokenizer: &Tokenizer,
-    ) -> Result<Self, TeacherError> {
-        let shape = ModelFolder::open(folder)?;
-        let grammars = Grammars::new(tokenizer, shape.config());
+    pub(crate) fn to(schema: &Value, policy: &FirstPolicy) -> Result<Self, TeacherError> {
+        let grammars = Grammars::new(policy.tokenizer(), policy.shape());
         let compiled = grammars
             .and_then(|grammars| grammars.compile(&Grammar::JsonSchema(schema.clone())))
             .map_err(|error| {
                 TeacherError::Config(format!(
                     "the policy in `{}` cannot be held to the schema of the prompt family: {error}; \
                      take a policy with another tokenizer, or set `constrain = false` under [sampling]",
-                    folder.display()
+                    policy.path().display()
                 ))
             })?;
         Ok(Self::Decoder(Box::new(compiled)))
@@ -83,22 +78,16 @@ impl Local {
     /// `stop` ends a reply, besides the model's own end tokens.
     pub(crate) fn new(
         policies: Policies,
-        tokenizer: Tokenizer,
+        reader: Reader,
         stop: Vec<u32>,
         settings: SamplingSettings,
         held: Held,
     ) -> Self {
-        Self { policies, tokenizer, stop, settings, held }
+        Self { policies, reader, stop, settings, held }
     }
 
     fn prompt(&self, order: &Order) -> Result<seal_model::Prompt, String> {
-        let tokens = match &order.prompt {
-            Prompt::Tokens { tokens, .. } => tokens.clone(),
-            Prompt::Text(text) => self.tokenizer.encode(text).map_err(|error| error.to_string())?,
-            Prompt::Chat(_) => {
-                return Err("a local policy continues texts; set `layout = \"plain\"`".to_owned());
-            }
-        };
+        let tokens = self.reader.tokens(&order.prompt)?;
         Ok(seal_model::Prompt { adapter: None, tokens, seed: order.seed })
     }
 
@@ -106,11 +95,11 @@ impl Local {
         let (tokens, text) = match &order.prompt {
             Prompt::Tokens { forced, .. } => {
                 let tokens = [forced, sampled].concat();
-                let text = self.tokenizer.decode(&tokens);
+                let text = self.reader.tokenizer.decode(&tokens);
                 (tokens, text)
             }
             // A text family reads what people would read.
-            _ => (sampled.to_vec(), self.tokenizer.decode_plain(sampled)),
+            _ => (sampled.to_vec(), self.reader.tokenizer.decode_plain(sampled)),
         };
         Written { text, tokens, prompt_digest: order.prompt_digest, schema: self.held.named() }
     }

@@ -34,7 +34,7 @@ pub use recorded::{RecordedConfig, RecordedError};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum BackendConfig {
-    /// A model folder on this machine: `policy`, else `base_model`.
+    /// A model on this machine: `policy`, a folder or a GGUF file, else `base_model`.
     Local(LocalConfig),
     /// An endpoint that speaks OpenAI's protocol.
     OpenAi(Box<OpenAiConfig>),
@@ -42,16 +42,20 @@ pub enum BackendConfig {
     Recorded(RecordedConfig),
 }
 
-/// Nothing to set: see `policy` and `[sampling]`.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LocalConfig {}
+/// See `policy` and `[sampling]` too.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LocalConfig {
+    /// Folder with the `tokenizer.json` of a policy in a GGUF file, and with its chat template; absent:
+    /// what the file itself says.
+    pub tokenizer: Option<PathBuf>,
+}
 
 impl BackendConfig {
     /// Paths in it, to be taken from the config's folder.
     pub(crate) fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         match self {
-            Self::Local(_) => None,
+            Self::Local(config) => config.tokenizer.as_mut(),
             Self::OpenAi(config) => config.api_key_file.as_mut(),
             Self::Recorded(config) => Some(&mut config.file),
         }
@@ -61,7 +65,7 @@ impl BackendConfig {
 
 impl Default for BackendConfig {
     fn default() -> Self {
-        Self::Local(LocalConfig {})
+        Self::Local(LocalConfig::default())
     }
 }
 
