@@ -255,7 +255,7 @@ pub(crate) struct Rollback {
 
 #[derive(Args, Debug)]
 pub(crate) struct Doctor {
-    /// A model folder, or the name of a model in the cache.
+    /// A model folder, the name of a model in the cache, or a GGUF file.
     #[arg(long, value_name = "PATH_OR_NAME")]
     pub(crate) model: Option<String>,
     #[command(flatten)]

@@ -1,11 +1,12 @@
-//! What a model folder holds, in a line each.
+//! What a model folder or a GGUF file holds, in a line each.
 
 use std::path::Path;
 
 use seal_model::device::Opened;
 use seal_model::device::hardware;
 use seal_model::fit::human;
-use seal_model::{DecoderConfig, ModelFolder, RopeScaling, Tokenizer};
+use seal_model::gguf::GgufFile;
+use seal_model::{DecoderConfig, ModelError, ModelFolder, RopeScaling, Tokenizer};
 use serde_json::Value;
 
 use crate::commands::doctor::{Finding, Level};
@@ -20,10 +21,52 @@ pub(super) fn of(folder: &ModelFolder) -> Vec<Finding> {
     let mut findings = vec![ok("family", family(config)), weights(folder)];
     findings.extend(unused(folder));
     findings.push(ok("context", context(config)));
-    findings.extend(tokenizer(config, path));
+    let needed = [
+        ("begin token", "bos_token_id", "the auditor", Tokenizer::bos as Token),
+        ("end token", "eos_token_id", "the student", Tokenizer::eos),
+    ];
+    let read = Tokenizer::load(path);
+    let mend = "; fetch `tokenizer.json` with the model";
+    findings.extend(tokenizer(config, read.as_ref(), mend, &needed));
     findings.extend([template(path), generation(path)]);
     findings
 }
+
+/// Everything about a file.
+pub(super) fn of_file(file: &GgufFile) -> Vec<Finding> {
+    let config = file.config();
+    let mut findings = vec![ok("family", family(config)), blocks(file)];
+    findings.push(ok("context", context(config)));
+    let texts = file.texts();
+    let needed = [("end token", "eos_token_id", "the teacher", Tokenizer::eos as Token)];
+    let read = texts.as_ref().map(|texts| texts.tokenizer());
+    findings.extend(tokenizer(config, read, "", &needed));
+    findings.extend(texts.ok().map(|texts| {
+        let text = match texts.has_template() {
+            true => "in the file: `layout = \"chat\"` asks by it",
+            false => "none: a base model, for plain prompts",
+        };
+        ok("template", text.into())
+    }));
+    findings
+}
+
+/// How the file stores its weights, and that they are not computed with as they are stored.
+fn blocks(file: &GgufFile) -> Finding {
+    let stored = file.stored_bytes();
+    let all = human(stored.values().sum());
+    let by_kind: Vec<String> =
+        stored.iter().map(|(kind, bytes)| format!("{kind} {}", human(*bytes))).collect();
+    let text = format!(
+        "1 GGUF file, {all}: {}; taken out of their blocks when they are read, f32 on a CPU and bf16 on \
+         a GPU",
+        by_kind.join(", ")
+    );
+    ok("weights", text)
+}
+
+/// A special token of a tokenizer.
+type Token = fn(&Tokenizer) -> Option<u32>;
 
 /// What computes.
 pub(super) fn device(opened: &Opened, available: Option<u64>) -> Finding {
@@ -101,14 +144,15 @@ fn context(config: &DecoderConfig) -> String {
 }
 
 /// The tokenizer and the ids it needs from its neighbours.
-fn tokenizer(config: &DecoderConfig, folder: &Path) -> Vec<Finding> {
-    let tokenizer = match Tokenizer::load(folder) {
+fn tokenizer(
+    config: &DecoderConfig,
+    read: Result<&Tokenizer, &ModelError>,
+    mend: &str,
+    needed: &[(&'static str, &str, &str, Token)],
+) -> Vec<Finding> {
+    let tokenizer = match read {
         Ok(tokenizer) => tokenizer,
-        Err(error) => {
-            let error = format!("{:#}", anyhow::Error::from(error));
-            let mend = "fetch `tokenizer.json` with the model";
-            return vec![fail("tokenizer", format!("{error}; {mend}"))];
-        }
+        Err(error) => return vec![fail("tokenizer", format!("{}{mend}", with_cause(error)))],
     };
     let (tokens, embeddings) = (tokenizer.vocab_size(), config.vocab_size);
     let named = |id: Option<u32>| {
@@ -124,16 +168,21 @@ fn tokenizer(config: &DecoderConfig, folder: &Path) -> Vec<Finding> {
     } else {
         findings.push(ok("tokenizer", text));
     }
-    for (what, id, field, who) in [
-        ("begin token", bos, "bos_token_id", "the auditor"),
-        ("end token", eos, "eos_token_id", "the student"),
-    ] {
-        if id.is_none() {
+    for &(what, field, who, token) in needed {
+        if token(tokenizer).is_none() {
             let text = format!("{who} needs one: set `{field}` in generation_config.json");
             findings.push(fail(what, text));
         }
     }
     findings
+}
+
+/// An error and what the system said.
+fn with_cause(error: &ModelError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
 }
 
 fn template(folder: &Path) -> Finding {

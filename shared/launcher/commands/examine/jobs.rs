@@ -20,31 +20,36 @@ pub(super) struct Job {
     pub(super) mends: Vec<String>,
 }
 
-/// The work of a student, of a teacher with a local policy, and of whoever answers.
+/// The work of a student, of a teacher with a local policy, and of whoever answers; of a GGUF file, which
+/// no student has, that of a teacher whose policy learns by adapters.
 pub(super) fn all(
     config: &DecoderConfig,
     engine: Engine,
     plan: &Plan,
     available: Option<u64>,
+    gguf: bool,
 ) -> Vec<Job> {
     let checkpointing = plan.checkpointing;
     let lora = LoraSpec::all(plan.rank);
-    let inner_update = |candidates| Work::InnerUpdate {
+    let trained = |candidates, step_tokens| Work::InnerUpdate {
         candidates,
-        step_tokens: plan.step_tokens,
+        step_tokens,
         lora: lora.clone(),
         checkpointing,
     };
-    let step = Work::Merged { work: Box::new(inner_update(1)), lora: lora.clone() };
+    // Over what was learned before, as all but the first step of a sequence and the first M-step are.
+    let on_top = |work| Work::Merged { work: Box::new(work), lora: lora.clone() };
+    let adapters = match gguf {
+        false => vec![
+            ("inner update", trained(plan.candidates, plan.step_tokens)),
+            ("step of a sequence", on_top(trained(1, plan.step_tokens))),
+        ],
+        true => vec![("LoRA M-step", on_top(trained(1, plan.m_step_tokens)))],
+    };
     let m_step = Work::FineTune { step_tokens: plan.m_step_tokens, checkpointing };
     let answering = Work::Serve { texts: plan.texts, tokens: plan.text_tokens };
-    let named = [
-        ("inner update", inner_update(plan.candidates)),
-        ("step of a sequence", step),
-        ("M-step", m_step),
-        ("answering", answering),
-    ];
-    named.map(|(name, work)| job(name, config, engine, &work, available)).into()
+    let named = adapters.into_iter().chain([("M-step", m_step), ("answering", answering)]);
+    named.map(|(name, work)| job(name, config, engine, &work, available)).collect()
 }
 
 fn job(

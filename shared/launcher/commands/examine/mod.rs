@@ -1,5 +1,5 @@
-//! `seal doctor --model`: what a model folder holds, whether it fits, and what to change. Headers and
-//! configs are read, no weight is.
+//! `seal doctor --model`: what a model folder or a GGUF file holds, whether it fits, and what to change.
+//! Headers and configs are read, no weight is.
 
 mod findings;
 mod jobs;
@@ -7,8 +7,9 @@ mod jobs;
 use std::path::{Path, PathBuf};
 
 use seal_hub::{Hub, Settings};
-use seal_model::ModelFolder;
 use seal_model::fit::{Engine, available_on, human};
+use seal_model::gguf::{GgufFile, is_gguf};
+use seal_model::{DecoderConfig, ModelFolder};
 use serde::Serialize;
 
 use super::doctor::{Finding, Level};
@@ -22,6 +23,8 @@ struct Report {
     /// What was named.
     model: String,
     folder: PathBuf,
+    /// Whether it is one GGUF file, which only a teacher's policy may be.
+    gguf: bool,
     /// The commit, of a folder in the hub's cache.
     commit: Option<String>,
     findings: Vec<Finding>,
@@ -35,21 +38,23 @@ struct Report {
 pub(crate) fn model(global: &Global, named: &str, plan: &Plan) -> Result<Option<Ended>, Failure> {
     let folder = locate(global, named, plan)?;
     // A refusal names the file, the field and the mend; it goes where errors go.
-    let opened = ModelFolder::open(&folder).or_end(Ended::BadConfig)?;
+    let opened = Opened::at(&folder).or_end(Ended::BadConfig)?;
     let device = plan.device.open().or_end(Ended::Environment)?;
     let available = available_on(&device.device);
-    let jobs = jobs::all(opened.config(), Engine::of(&device.device), plan, available);
-    let mut findings = findings::of(&opened);
+    let jobs =
+        jobs::all(opened.config(), Engine::of(&device.device), plan, available, is_gguf(&folder));
+    let mut findings = opened.findings();
     findings.push(findings::device(&device, available));
     let report = Report {
         model: named.to_owned(),
         commit: seal_model::folder::hub_revision(&folder).map(str::to_owned),
-        folder,
         findings,
         device: plan.device.to_string(),
         available_bytes: available,
         fits: jobs.iter().all(|job| job.fits),
         jobs,
+        gguf: is_gguf(&folder),
+        folder,
     };
     match global.json {
         true => print_json(&report)?,
@@ -58,6 +63,35 @@ pub(crate) fn model(global: &Global, named: &str, plan: &Plan) -> Result<Option<
     hint(global, &next(&report));
     let failed = report.findings.iter().any(|finding| finding.level == Level::Fail);
     Ok((failed || !report.fits).then_some(Ended::Environment))
+}
+
+/// A model whose headers were read.
+enum Opened {
+    Folder(ModelFolder),
+    File(GgufFile),
+}
+
+impl Opened {
+    fn at(path: &Path) -> seal_model::Result<Self> {
+        Ok(match is_gguf(path) {
+            true => Self::File(GgufFile::open(path)?),
+            false => Self::Folder(ModelFolder::open(path)?),
+        })
+    }
+
+    fn config(&self) -> &DecoderConfig {
+        match self {
+            Self::Folder(folder) => folder.config(),
+            Self::File(file) => file.config(),
+        }
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        match self {
+            Self::Folder(folder) => findings::of(folder),
+            Self::File(file) => findings::of_file(file),
+        }
+    }
 }
 
 /// A folder by its path, or by its name in the cache. The hub is never asked.
@@ -79,7 +113,8 @@ fn print(report: &Report) {
     let commit =
         report.commit.as_ref().map_or_else(String::new, |commit| format!(", commit {commit}"));
     let folder = report.folder.display().to_string();
-    Finding { what: "folder", level: Level::Ok, text: format!("{folder}{commit}") }.print();
+    let what = if report.gguf { "file" } else { "folder" };
+    Finding { what, level: Level::Ok, text: format!("{folder}{commit}") }.print();
     report.findings.iter().for_each(Finding::print);
     out!("");
     match report.available_bytes {
@@ -100,6 +135,9 @@ fn print(report: &Report) {
 
 fn next(report: &Report) -> String {
     match report.fits {
+        true if report.gguf => {
+            format!("set `policy = \"{}\"` in teacher.toml", report.folder.display())
+        }
         true => format!(
             "set `base_model = \"{}\"` in student.toml and auditor.toml",
             report.folder.display()
