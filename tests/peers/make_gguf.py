@@ -2,7 +2,7 @@
 """GGUF files and golden vectors for shared/model/tests/gguf.rs, by llama.cpp and transformers.
 
     python3 -m venv venv && venv/bin/pip install torch transformers sentencepiece gguf xllamacpp
-    venv/bin/pip download --no-deps --no-binary :all: llama-cpp-python    # carries llama.cpp's source
+    venv/bin/pip download --no-deps --no-binary llama-cpp-python llama-cpp-python    # carries llama.cpp's source
     tar xf llama_cpp_python-*.tar.gz
     venv/bin/python tests/peers/make_gguf.py llama_cpp_python-*/vendor/llama.cpp
 
