@@ -91,7 +91,8 @@ def llama():
     rope = dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0,
                 high_freq_factor=4.0, original_max_position_embeddings=8192)
     longer = COMMON | dict(max_position_embeddings=16384)
-    return transformers.LlamaConfig(**longer, tie_word_embeddings=False, rope_parameters=rope)
+    return transformers.LlamaConfig(**longer, tie_word_embeddings=False, attention_bias=True,
+                                    mlp_bias=True, rope_parameters=rope)
 
 
 def mistral():

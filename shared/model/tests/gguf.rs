@@ -166,6 +166,7 @@ fn what_decides_the_numbers_stands_in_the_metadata() {
     let llama = shape("gguf/llama");
     assert_eq!((llama.family, llama.num_key_value_heads), (Family::Llama, 2));
     assert_eq!((llama.head_dim, llama.tie_word_embeddings), (8, false));
+    assert!(llama.attention_bias && llama.mlp_bias);
     let scaling = RopeScaling::Llama3 {
         factor: 8.0,
         low_freq_factor: 1.0,
