@@ -149,10 +149,14 @@ impl ModelMeasurer {
         &self,
         adapters: &[&Adapter],
         wanted: &[Wanted<'_>],
+        until: Instant,
     ) -> Result<Vec<Outcome>, ModelError> {
-        let asked: Result<Vec<ScoreItem>, ModelError> =
-            wanted.iter().map(|wanted| self.ask(wanted.adapter, wanted.item)).collect();
-        let asked = asked?;
+        // Thousands of items take their time before the first forward, too.
+        let ask = |wanted: &Wanted<'_>| match Instant::now() < until {
+            true => self.ask(wanted.adapter, wanted.item),
+            false => Err(ModelError::OutOfTime),
+        };
+        let asked = wanted.iter().map(ask).collect::<Result<Vec<ScoreItem>, ModelError>>()?;
         let mut outcomes = match score(&self.decoder, adapters, &asked) {
             Ok(scores) => scores.into_iter().map(outcome).collect(),
             Err(ModelError::NotFinite { .. }) => self.score_apart(adapters, &asked)?,
@@ -233,7 +237,7 @@ impl Measurer for ModelMeasurer {
     ) -> Result<Vec<Outcome>, MeasureError> {
         self.decoder = self.decoder.until(until);
         let adapters: Vec<&Adapter> = adapters.iter().collect();
-        Ok(self.outcomes(&adapters, wanted)?)
+        Ok(self.outcomes(&adapters, wanted, until)?)
     }
 }
 

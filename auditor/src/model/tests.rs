@@ -67,7 +67,7 @@ fn a_measurement_that_would_take_minutes_stops_at_its_moment_and_the_next_one_is
     let stopped = measurer.score(&adapters, &wanted, begun + Duration::from_millis(200));
     assert!(matches!(stopped, Err(MeasureError::OutOfTime)), "{stopped:?}");
     println!("of 200,000 answers nothing was waited for after {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     // The moment of one audit binds no other.
     let outcomes = measurer.score(&adapters, &wanted[..4], later()).unwrap();
     assert!(outcomes.iter().all(|outcome| outcome.log_prob.is_some()));
