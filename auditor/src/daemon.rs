@@ -21,7 +21,7 @@ use crate::ledger_http;
 use crate::measure::Measurer;
 use crate::model::ModelMeasurer;
 use crate::recompute::Asked;
-use crate::start::{self, ADAPTERS, Secrets};
+use crate::start::{self, Secrets};
 
 /// Exit code for a config, key or data that cannot be used.
 const BAD_INPUT: u8 = 3;
@@ -94,7 +94,7 @@ fn build(
     secrets: Secrets,
     context: &Context,
 ) -> anyhow::Result<Built<Auditor<ModelMeasurer>>> {
-    let uploads = Arc::new(ContentStore::new(config.state.join(ADAPTERS))?);
+    let uploads = Arc::new(start::uploads(&config.state)?);
     let state = config.state.clone();
     let root = secrets.root();
     let worker = start::auditor(config, asked, secrets, context)?;

@@ -104,6 +104,15 @@ struct WrittenPolicy {
     time_limit_ms: u64,
 }
 
+/// Opens the folder of uploaded adapter files.
+pub(crate) fn uploads(state: &Path) -> Result<ContentStore> {
+    let folder = state.join(ADAPTERS);
+    let opened = ContentStore::new(&folder);
+    opened.with_context(|| {
+        format!("cannot make or read `{}`; look at the disk that it lies on", folder.display())
+    })
+}
+
 /// Builds the auditor inside the confined process.
 pub(crate) fn auditor(
     config: AuditorConfig,
@@ -170,7 +179,7 @@ pub(crate) fn auditor(
         perturbed,
         draw: Draw::new(&commitment, config.recompute),
         cache: BaseCache::open(&config.state.join(CACHE), commitment, scope)?,
-        uploads: ContentStore::new(config.state.join(ADAPTERS))?,
+        uploads: uploads(&config.state)?,
         bench: config.state.join(BENCH),
         measurer,
         clock: Arc::clone(&context.clock),
