@@ -78,8 +78,21 @@ impl Adapters {
 
     /// Removes tensors that are done with. Configs stay: candidates share them.
     pub(super) fn forget(&self, tensors: &Digest) {
-        // It only takes space; what was decided does not depend on it.
-        let _ = std::fs::remove_file(self.uploads.path(tensors));
+        // It only takes space; what was decided does not depend on it. Nobody asks for it again, so a
+        // disk that fails once is asked twice.
+        let path = self.uploads.path(tensors);
+        if let Err(error) = removed(&path).or_else(|_| removed(&path)) {
+            let file = path.display();
+            tracing::warn!(%file, "a file that is done with stays; look at the disk: {error}");
+        }
+    }
+}
+
+/// Removes a file; one that is gone already is as good.
+fn removed(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
