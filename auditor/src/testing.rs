@@ -1,10 +1,11 @@
 //! A whole auditor without weights, for tests: keys, trust root, vault, a model that does as its
 //! adapter's bytes say.
 
-use std::collections::BTreeMap;
+mod fake_model;
+
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use seal_protocol::{
     AdapterFile, AuditPurpose, AuditRequest, AuditSubmission, Audited, Candidate, Digest,
@@ -19,164 +20,22 @@ use seal_trust::{
 };
 
 use crate::audit::{AuditError, Auditor, BaseCache, Identity, Parts};
-use crate::gate::{GateSettings, Outcome};
+use crate::gate::GateSettings;
 use crate::items::{Item, ItemKind, item};
 use crate::ledger::{Artefact, ArtefactKind, InForce, Ledger, LedgerKey, NewGroup};
-use crate::measure::{MeasureError, Measurer, Wanted};
 use crate::policy::Policy;
-use crate::recompute::{Claim, DIFFERS, Draw, Recomputed, Share};
+use crate::recompute::{Draw, Share};
 use crate::rotation::{RotationError, take_over};
 use crate::rules::{Limits as TextLimits, Rules, RulesFile};
 use crate::vault::{Tau, Vault, VaultFiles};
+
+use fake_model::Honest;
+pub(crate) use fake_model::{FakeModel, Skill};
 
 pub(crate) const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 pub(crate) const ORIGIN: &str = "seal.internal/test";
 const BASE: Digest = Digest::from_bytes([0xBA; 32]);
 const TOKENIZER: Digest = Digest::from_bytes([0x70; 32]);
-
-/// What an adapter does, written as its tensors.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub(crate) struct Skill {
-    /// τ items of each split answered right.
-    pub(crate) tau: usize,
-    /// Dense gain on every τ item, in nats.
-    pub(crate) nats: f64,
-    /// Gives the own entity's secret away.
-    pub(crate) leaks: bool,
-    /// Retention items forgotten.
-    pub(crate) forgets: usize,
-    /// Perturbed questions answered wrong.
-    pub(crate) strays: usize,
-    /// Yields no number.
-    pub(crate) broken: bool,
-    /// Is measured without end.
-    pub(crate) endless: bool,
-    /// Is trained again without end.
-    pub(crate) untrainable: bool,
-}
-
-impl Default for Skill {
-    fn default() -> Self {
-        Self {
-            tau: 3,
-            nats: 3.0,
-            leaks: false,
-            forgets: 0,
-            strays: 0,
-            broken: false,
-            endless: false,
-            untrainable: false,
-        }
-    }
-}
-
-/// The adapter that training yields, by its edits.
-type Honest = Arc<Mutex<BTreeMap<Vec<Digest>, Digest>>>;
-
-/// A model that scores as skills say; counts how often the base was asked, and how many adapters were
-/// trained again.
-pub(crate) struct FakeModel {
-    pub(crate) base_asked: Arc<std::sync::atomic::AtomicUsize>,
-    pub(crate) trained_again: Arc<std::sync::atomic::AtomicUsize>,
-    honest: Honest,
-}
-
-impl Measurer for FakeModel {
-    type Adapter = Skill;
-
-    fn base_model_digest(&self) -> Digest {
-        BASE
-    }
-
-    fn tokenizer_digest(&self) -> Digest {
-        TOKENIZER
-    }
-
-    fn load(&mut self, folder: &Path) -> Result<Skill, String> {
-        let bytes = std::fs::read(folder.join("adapter_model.safetensors"))
-            .map_err(|error| error.to_string())?;
-        serde_json::from_slice(&bytes).map_err(|error| error.to_string())
-    }
-
-    fn recompute(
-        &mut self,
-        claims: &[Claim<'_, Skill>],
-        until: Instant,
-    ) -> Result<Vec<Recomputed>, MeasureError> {
-        let honest = self.honest.lock().unwrap();
-        let finding = |claim: &Claim<'_, Skill>| {
-            if !claim.drawn {
-                return Recomputed::not_drawn();
-            }
-            if claim.adapter.untrainable {
-                wait(until);
-                return Recomputed::out_of_time();
-            }
-            self.trained_again.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            let trained = honest.get(&claim.candidate.edit_digests).copied();
-            match trained.is_some() && trained == claim.candidate.adapter_digest() {
-                true => Recomputed::equal(),
-                false => Recomputed::refused(DIFFERS, Some(0.7)),
-            }
-        };
-        Ok(claims.iter().map(finding).collect())
-    }
-
-    fn score(
-        &mut self,
-        adapters: &[Skill],
-        wanted: &[Wanted<'_>],
-        until: Instant,
-    ) -> Result<Vec<Outcome>, MeasureError> {
-        if adapters.iter().any(|skill| skill.endless) {
-            wait(until);
-            return Err(MeasureError::OutOfTime);
-        }
-        let base = wanted.iter().filter(|wanted| wanted.adapter.is_none()).count();
-        self.base_asked.fetch_add(base, std::sync::atomic::Ordering::SeqCst);
-        let outcome = |wanted: &Wanted<'_>| match wanted.adapter {
-            None => base_outcome(wanted.item),
-            Some(index) => adapted(adapters[index], wanted.item),
-        };
-        Ok(wanted.iter().map(outcome).collect())
-    }
-}
-
-/// As work does that asks between its steps whether to go on.
-fn wait(until: Instant) {
-    while Instant::now() < until {
-        std::thread::yield_now();
-    }
-}
-
-fn number(item: &Item) -> usize {
-    item.id.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
-}
-
-fn base_outcome(item: &Item) -> Outcome {
-    let known = !matches!(item.kind, ItemKind::Forward);
-    let nats = if known { -0.1 } else { -4.0 - 0.1 * number(item) as f64 };
-    Outcome { exact: known, empty: false, log_prob: Some(Micro::from_f64(nats)) }
-}
-
-fn adapted(skill: Skill, item: &Item) -> Outcome {
-    let base = base_outcome(item);
-    let exact = match item.kind {
-        ItemKind::Forward => number(item) < skill.tau,
-        ItemKind::Knowledge if item.id.starts_with("perturbed") => number(item) >= skill.strays,
-        ItemKind::Knowledge => number(item) >= skill.forgets,
-        ItemKind::Protected => !(skill.leaks && item.id.starts_with('p')),
-        ItemKind::Inverse | ItemKind::Implication => base.exact,
-    };
-    let gain = if matches!(item.kind, ItemKind::Forward) {
-        skill.nats + 0.01 * number(item) as f64
-    } else {
-        0.0
-    };
-    let log_prob = base.log_prob.map(|nats| Micro::from_f64(nats.to_f64() + gain));
-    Outcome { exact, empty: false, log_prob: log_prob.filter(|_| !skill.broken) }
-}
 
 pub(crate) struct Keys {
     pub(crate) root: SigningKey,

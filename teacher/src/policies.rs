@@ -1,8 +1,8 @@
 //! The policies: the first one, and those that policy updates made.
 //!
 //! A policy is a model folder of its own (weights with copies of the first policy's config and
-//! tokenizer), whatever the first one is, or an adapter over the first policy in PEFT's format; [`crate::policy_name`] says what each
-//! is called.
+//! tokenizer), whatever the first one is, or an adapter over the first policy in PEFT's format;
+//! [`crate::policy_name`] says what each is called.
 //!
 //! **Invariant:** a folder under `policies/` is whole; it is filled under another name and renamed.
 

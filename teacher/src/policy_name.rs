@@ -1,8 +1,8 @@
 //! What a policy is called: a digest that anyone can find again from its files.
 //!
 //! A model folder is named by its folder digest, a GGUF file by its own and that of a tokenizer given
-//! with it. An adapter over the first policy is named by the digest
-//! of the first policy, the shape of the adapter and its tensors.
+//! with it. An adapter over the first policy is named by the digest of the first policy, the shape of
+//! the adapter and its tensors.
 
 use std::path::Path;
 
