@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates that each of our crates may use in its product (not in its tests).
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("seal-protocol", &[]),
     ("seal-trust", &["seal-protocol"]),
     ("seal-model", &[]),
@@ -18,6 +18,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("seal-recipe", &["seal-protocol", "seal-trust", "seal-model", "seal-training"]),
     ("seal-service", &["seal-protocol"]),
     ("seal-witness", &["seal-protocol", "seal-trust", "seal-service"]),
+    ("seal-endpoint", &["seal-protocol", "seal-trust", "seal-service"]),
     ("seal-conductor", &["seal-protocol", "seal-trust", "seal-service"]),
     ("seal-miniature", &["seal-model", "seal-training"]),
     ("seal-bench", &["seal-miniature", "seal-model", "seal-training"]),
@@ -28,6 +29,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "seal-trust",
             "seal-witness",
             "seal-service",
+            "seal-endpoint",
             "seal-model",
             "seal-training",
             "seal-recipe",
@@ -61,6 +63,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "seal-bench",
             "seal-model",
             "seal-hub",
+            "seal-endpoint",
             "seal-teacher",
             "seal-student",
             "seal-auditor",
@@ -74,8 +77,11 @@ const MAY_USE_WITH: [(&str, &str, &[&str]); 1] =
 
 /// Crates of others that may never be linked by the crate named first, at any depth.
 const NEVER: [(&str, &[&str]); 4] = [
-    ("seal-auditor", &["reqwest", "async-openai", "hf-hub", "seal-conductor", "seal-student"]),
-    ("seal-student", &["reqwest", "async-openai", "hf-hub", "seal-conductor"]),
+    (
+        "seal-auditor",
+        &["reqwest", "async-openai", "hf-hub", "seal-endpoint", "seal-conductor", "seal-student"],
+    ),
+    ("seal-student", &["reqwest", "async-openai", "hf-hub", "seal-endpoint", "seal-conductor"]),
     ("seal-trust", &["rusqlite", "tokio", "candle-core"]),
     ("seal-protocol", &["sha2", "ed25519-dalek", "tokio"]),
 ];

@@ -13,8 +13,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use common::{Run, stderr, stdout};
+use seal_endpoint::{EgressRow, read_record};
 use seal_protocol::{Attempt, AuditPurpose, Decision};
-use seal_teacher::{EgressRow, read_record};
 use toml_edit::{DocumentMut, value};
 
 /// How the miniature is asked in plain text: begin token, title and passage, the marker of an edit.

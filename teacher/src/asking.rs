@@ -3,13 +3,14 @@
 //!
 //! **Invariant:** pure; the same family, context and reply give the same edit.
 
+use seal_endpoint::{Prompt as Words, Turn};
 use seal_model::Tokenizer;
 use seal_model::chat::{ChatFormat, Message};
 use seal_protocol::{Digest, Directives, LossPart, TrainingExample};
 use seal_training::TrainSequence;
 use serde_json::Value;
 
-use crate::backends::{Prompt, Turn, Written};
+use crate::backends::{Prompt, Written};
 use crate::contexts::Context;
 use crate::error::TeacherError;
 use crate::exemplars::Exemplar;
@@ -48,13 +49,15 @@ impl Reader {
     pub(crate) fn tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, String> {
         match (prompt, &self.chat) {
             (Prompt::Tokens { tokens, .. }, _) => Ok(tokens.clone()),
-            (Prompt::Text(text), _) => self.tokenizer.encode(text).map_err(|e| e.to_string()),
-            (Prompt::Chat(turns), Some(chat)) => {
+            (Prompt::Words(Words::Text(text)), _) => {
+                self.tokenizer.encode(text).map_err(|e| e.to_string())
+            }
+            (Prompt::Words(Words::Chat(turns)), Some(chat)) => {
                 let message = |turn: &Turn| Message::new(&turn.role, &turn.content);
                 let messages = turns.iter().map(message).collect();
                 chat.answering(&self.tokenizer, messages).map_err(|error| error.to_string())
             }
-            (Prompt::Chat(_), None) => {
+            (Prompt::Words(Words::Chat(_)), None) => {
                 Err("a policy without a chat template continues texts; set `layout = \"plain\"`"
                     .to_owned())
             }
@@ -231,10 +234,10 @@ impl Texts {
         for (exemplar, context) in exemplars {
             shown.push((write(context)?, exemplar.reply.as_str()));
         }
-        Ok(match asked {
-            TextPrompt::Plain(text) => Prompt::Text(plain(&shown, text)),
-            TextPrompt::Chat(turns) => Prompt::Chat(chat(&shown, &turns)),
-        })
+        Ok(Prompt::Words(match asked {
+            TextPrompt::Plain(text) => Words::Text(plain(&shown, text)),
+            TextPrompt::Chat(turns) => Words::Chat(chat(&shown, &turns)),
+        }))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use seal_endpoint::EgressConfig;
 use seal_model::chat::ChatSettings;
 use seal_model::gguf::is_gguf;
 use seal_model::{DeviceChoice, LoraSpec};
@@ -17,7 +18,6 @@ use seal_witness::LedgerConfig;
 use serde::Deserialize;
 
 use crate::backends::BackendConfig;
-use crate::egress::EgressConfig;
 use crate::exemplars::ExemplarSettings;
 use crate::family::{Layout, TextFamily};
 use crate::family_choice::FamilyChoice;

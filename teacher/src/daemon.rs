@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use axum::Router;
+use seal_endpoint::WayOut;
 use seal_model::folder::linked_files;
 use seal_protocol::{PolicyUpdateRequest, ProposeRequest, Role, path};
 use seal_service::clock::{Clock, SystemClock};
@@ -11,7 +12,7 @@ use seal_service::confine::ConfinementPlan;
 use seal_service::daemon::{Built, Context, DaemonSpec};
 use seal_service::http::job_route;
 
-use crate::backends::{Access, BackendConfig};
+use crate::backends::BackendConfig;
 use crate::config::TeacherConfig;
 use crate::teacher::{Identity, Teacher};
 use crate::worker::kind;
@@ -75,7 +76,7 @@ fn plan(config: &TeacherConfig, identity: &Identity) -> ConfinementPlan {
         read,
         write: vec![config.state.clone()],
         gpu: config.device.may_use_cuda(),
-        connect_ports: identity.access.iter().map(Access::port).collect(),
+        connect_ports: identity.way_out.iter().map(WayOut::port).collect(),
         profile: config.confinement.profile,
         decoy_dir: config.confinement.decoy_dir.clone(),
         must_not_read,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use seal_endpoint::{EndpointError, Unanswered};
 use seal_model::ModelError;
 use seal_protocol::{Digest, ErrorBody};
 use seal_recipe::ReplayError;
@@ -9,9 +10,8 @@ use seal_training::TrainError;
 use seal_trust::{CanonicalError, VerdictError, VerifyError};
 use seal_witness::{HeadsError, OwnKeyError, RootInForceError};
 
-use crate::backends::{PaidError, RecordedError, Stop};
+use crate::backends::RecordedError;
 use crate::contexts::ContextsError;
-use crate::egress::{ClientError, EgressRefusal, KeyReadError, RecordError, RedactionError};
 use crate::prompt::PromptError;
 use crate::state::StateError;
 
@@ -52,34 +52,12 @@ pub enum TeacherError {
     /// No policy of that digest.
     #[error("there is no policy {}: name one that this teacher holds, or none for the first", .0.short())]
     PolicyUnknown(Digest),
-    /// The backend ended before its orders did; what was written until then is stored.
-    #[error("{} of {} replies are there, {left} are left: {}; ask again to go on from there", done, done + left, reason(stop.as_ref()))]
-    Stopped {
-        /// Orders with an outcome.
-        done: usize,
-        /// Orders without one.
-        left: usize,
-        /// Why.
-        stop: Option<Stop>,
-    },
-    /// What may not leave.
+    /// The endpoint ended before its orders did; what was written until then is stored.
     #[error(transparent)]
-    Egress(#[from] EgressRefusal),
-    /// The API key.
+    Unanswered(#[from] Unanswered),
+    /// An endpoint that is not asked at all.
     #[error(transparent)]
-    ApiKey(#[from] KeyReadError),
-    /// The HTTP client.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// A redaction rule.
-    #[error(transparent)]
-    Redaction(#[from] RedactionError),
-    /// The egress record.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// The paid replies.
-    #[error(transparent)]
-    Paid(#[from] PaidError),
+    Endpoint(#[from] EndpointError),
     /// The recorded edits.
     #[error(transparent)]
     Recorded(#[from] RecordedError),
@@ -141,10 +119,6 @@ impl From<VerdictError> for TeacherError {
     }
 }
 
-fn reason(stop: Option<&Stop>) -> String {
-    stop.map_or_else(|| "the backend stopped".to_owned(), Stop::to_string)
-}
-
 impl TeacherError {
     /// Stable name in snake case.
     pub fn code(&self) -> &'static str {
@@ -157,11 +131,8 @@ impl TeacherError {
             Self::NoWeights => "policy_without_weights",
             Self::ContextUnknown(_) => "context_unknown",
             Self::PolicyUnknown(_) => "policy_unknown",
-            Self::Stopped { stop, .. } => stop.as_ref().map_or("backend_stopped", Stop::code),
-            Self::Egress(EgressRefusal::Offline) => "offline",
-            Self::Egress(_) => "egress_refused",
-            Self::ApiKey(_) | Self::Client(_) | Self::Redaction(_) => "config_unusable",
-            Self::Record(_) | Self::Paid(_) => "storage_failed",
+            Self::Unanswered(error) => error.code(),
+            Self::Endpoint(error) => error.code(),
             Self::Recorded(_) => "config_unusable",
             Self::Request(_) => "request_refused",
             Self::Body(_) => "body_malformed",

@@ -14,7 +14,6 @@ mod config;
 mod contexts;
 mod daemon;
 mod edits;
-mod egress;
 mod error;
 mod exemplars;
 mod family;
@@ -37,17 +36,10 @@ mod teacher;
 mod weights;
 mod worker;
 
-pub use backends::{
-    Api, BackendConfig, BudgetConfig, LimitsConfig, LocalConfig, MaxTokensField, OnSchemaRefused,
-    OpenAiConfig, PaidError, RecordedConfig, RecordedError, RepeatsConfig, ResponseFormat, Stop,
-};
+pub use backends::{BackendConfig, LocalConfig, RecordedConfig, RecordedError};
 pub use config::{ConfinementConfig, PolicyUpdateSettings, TeacherConfig};
 pub use contexts::{Context, Contexts, ContextsError};
 pub use daemon::run;
-pub use egress::{
-    AddressKind, ClientError, EgressConfig, EgressRefusal, EgressRow, JournalError, KeyReadError,
-    KeySource, Purpose, RecordError, RedactionError, RedactionRule, Spent, read_record,
-};
 pub use error::TeacherError;
 pub use exemplars::ExemplarSettings;
 pub use family::{

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use seal_endpoint::{NamedSchema, WantedReply, WayOut};
 use seal_model::folder_digest;
 use seal_protocol::{Digest, Envelope, Predicate, Role, Statement, Subject, UnixSeconds};
 use seal_recipe::{ReplaySource, read_all};
@@ -13,7 +14,7 @@ use seal_trust::{SigningKey, TrustedRoot, payload_digest, sha256_file, sign_stat
 use seal_witness::{RootSource, Witness, own_key};
 
 use crate::asking::{Asking, Texts};
-use crate::backends::{Access, Backend, BackendConfig, Held, Local, OpenAi, Recorded, WantedReply};
+use crate::backends::{Api, Backend, BackendConfig, Held, Local, Recorded};
 use crate::config::TeacherConfig;
 use crate::contexts::{Context, Contexts};
 use crate::edits::{EditStore, unwritable};
@@ -27,8 +28,7 @@ use crate::policies::Policies;
 use crate::prompt::Prompter;
 use crate::state::State;
 
-/// Reports units done and units in all.
-pub type Report<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
+pub use seal_endpoint::Report;
 
 /// Everything the teacher's work needs.
 pub struct Teacher {
@@ -55,7 +55,7 @@ pub struct Identity {
     pub(crate) witness_key: Option<SigningKey>,
     pub(crate) root: TrustedRoot,
     /// The way to the endpoint of an API; absent: no way out.
-    pub(crate) access: Option<Access>,
+    pub(crate) way_out: Option<WayOut>,
 }
 
 impl Identity {
@@ -73,11 +73,11 @@ impl Identity {
         let root = root.in_force(now)?.newest().clone();
         let key = own_key(&root, Role::Teacher, &config.key)?;
         let witness_key = config.ledger.read_key(&root)?;
-        let access = match &config.backend {
-            BackendConfig::OpenAi(api) => Access::prepare(api, &config.egress)?,
+        let way_out = match &config.backend {
+            BackendConfig::OpenAi(api) => WayOut::prepare(api, &config.egress)?,
             BackendConfig::Local(_) | BackendConfig::Recorded(_) => None,
         };
-        Ok(Self { key, witness_key, root, access })
+        Ok(Self { key, witness_key, root, way_out })
     }
 }
 
@@ -112,7 +112,7 @@ impl Teacher {
         let teacher = Self {
             witness: Arc::new(witness),
             contexts: Contexts::read(&config.contexts)?,
-            backend: backend(&config, first, &asking, identity.access, clock.clone())?,
+            backend: backend(&config, first, &asking, identity.way_out, clock.clone())?,
             asking,
             exemplar_policies: ExemplarPolicies::open(&config.state)?,
             edits: EditStore::open(&config.state)?,
@@ -213,7 +213,7 @@ fn backend(
     config: &TeacherConfig,
     first: Option<Arc<FirstPolicy>>,
     asking: &Asking,
-    access: Option<Access>,
+    way_out: Option<WayOut>,
     clock: Arc<dyn Clock>,
 ) -> Result<Box<dyn Backend>, TeacherError> {
     Ok(match &config.backend {
@@ -241,8 +241,10 @@ fn backend(
         }
         BackendConfig::OpenAi(api) => {
             let max_tokens = config.sampling.max_new_tokens;
-            let wanted = WantedReply { max_tokens, schema: asking.reply_schema() };
-            Box::new(OpenAi::open(api, &config.egress, wanted, access, &config.state, clock)?)
+            let schema = asking.reply_schema();
+            let schema = schema.map(|schema| NamedSchema { name: "self_edit", schema });
+            let wanted = WantedReply { max_tokens, schema };
+            Box::new(Api::open(api, &config.egress, wanted, way_out, &config.state, clock)?)
         }
         BackendConfig::Recorded(recorded) => {
             Box::new(Recorded::read(recorded)?.of_schema(asking.reply_schema().is_some()))

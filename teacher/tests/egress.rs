@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../../shared/endpoint/tests/double/mod.rs"]
 mod double;
 
 use std::collections::BTreeMap;
@@ -13,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::running::Running;
 use common::{CONTEXTS, content, free, remote_config, stage};
 use double::{Act, Double};
+use seal_endpoint::{EgressRow, read_record};
 use seal_protocol::{ConfinementReport, EnforcementLevel, Proposals, path};
-use seal_teacher::{EgressRow, read_record};
 
 const KEY: &str = "sk-canary-0123456789";
 

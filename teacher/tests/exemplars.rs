@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../../shared/endpoint/tests/double/mod.rs"]
 mod double;
 
 use common::{Bench, CONTEXTS, NOW, content, free, key, remote_config};

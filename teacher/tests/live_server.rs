@@ -6,8 +6,8 @@
 mod common;
 
 use common::{Bench, content, free, remote_config};
+use seal_endpoint::{EgressRow, read_record};
 use seal_protocol::{PolicyUpdateRequest, ProposeRequest, ReplySchema};
-use seal_teacher::{EgressRow, read_record};
 
 #[test]
 fn a_server_that_we_did_not_write_acts_as_teacher() {

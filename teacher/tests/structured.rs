@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../../shared/endpoint/tests/double/mod.rs"]
 mod double;
 #[path = "../../shared/model/tests/tiny/mod.rs"]
 mod tiny;

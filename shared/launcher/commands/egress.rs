@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use seal_endpoint::{EgressRow, Spent, read_record};
 use seal_protocol::{Role, UnixSeconds};
-use seal_teacher::{EgressRow, Spent, TeacherConfig, read_record};
+use seal_teacher::TeacherConfig;
 use serde::Serialize;
 
 use super::{hint, print_json};

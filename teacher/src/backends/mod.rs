@@ -13,6 +13,7 @@ mod recorded;
 
 use std::path::PathBuf;
 
+use seal_endpoint::OpenAiConfig;
 use seal_protocol::{Digest, Micro, ReplySchema};
 use serde::Deserialize;
 
@@ -21,12 +22,8 @@ use crate::policies::Policies;
 use crate::teacher::Report;
 
 pub(crate) use local::{Held, Local};
-pub(crate) use openai::{Access, OpenAi, WantedReply};
-pub use openai::{
-    Api, BudgetConfig, LimitsConfig, MaxTokensField, OnSchemaRefused, OpenAiConfig, PaidError,
-    RepeatsConfig, ResponseFormat, Stop,
-};
-pub(crate) use prompt::{Prompt, Turn};
+pub(crate) use openai::Api;
+pub(crate) use prompt::Prompt;
 pub(crate) use recorded::Recorded;
 pub use recorded::{RecordedConfig, RecordedError};
 

@@ -171,7 +171,7 @@ mod tests {
 
     fn reply(recorded: &mut Recorded, context_id: &str, proposal: u32) -> Result<String, String> {
         let context_digest = sha256(context_id.as_bytes());
-        let prompt = Prompt::Text(String::new());
+        let prompt = Prompt::Words(seal_endpoint::Prompt::Text(String::new()));
         let context_id = context_id.to_owned();
         let prompt_digest = prompt.digest();
         let order = Order { prompt, prompt_digest, context_digest, context_id, proposal, seed: 0 };

@@ -1,7 +1,7 @@
 //! Why a session ends before its orders do.
 
-use super::fault::Fault;
 use crate::egress::EgressRefusal;
+use crate::fault::Fault;
 
 /// Why a session ended before its orders did. What was paid for is kept.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ fn tokens((input, output): &(u64, u64)) -> u64 {
 
 impl Stop {
     /// What a fault means that no further request would escape.
-    pub(super) fn refused(fault: &Fault) -> Self {
+    pub(crate) fn refused(fault: &Fault) -> Self {
         Self::Refused { code: fault.code(), message: fault.to_string() }
     }
 

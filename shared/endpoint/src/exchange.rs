@@ -9,31 +9,31 @@ use futures_util::StreamExt;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use secrecy::SecretString;
 
-use super::budget::Prices;
-use super::config::Api;
-use super::fault::Fault;
-use super::gate::{Gate, Seen, Sight, fault_of};
-use super::wire::{Piece, Reply, Request};
+use crate::budget::Prices;
+use crate::config::Api;
 use crate::egress::{ApiKey, EgressRecord, Ended, Purpose, Spent};
+use crate::fault::Fault;
+use crate::gate::{Gate, Seen, Sight, fault_of};
+use crate::wire::{Piece, Reply, Request};
 
 /// Bytes of an answer that was not counted by the endpoint, taken for one token.
 const BYTES_PER_TOKEN: u64 = 3;
 
 /// The endpoint, ready to be asked.
-pub(super) struct Endpoint {
-    pub(super) client: reqwest::Client,
-    pub(super) key: Option<ApiKey>,
-    pub(super) base: String,
-    pub(super) record: EgressRecord,
-    pub(super) api: Api,
-    pub(super) stream: bool,
-    pub(super) reply_bytes: u64,
-    pub(super) reply_timeout: Duration,
-    pub(super) prices: Prices,
+pub(crate) struct Endpoint {
+    pub(crate) client: reqwest::Client,
+    pub(crate) key: Option<ApiKey>,
+    pub(crate) base: String,
+    pub(crate) record: EgressRecord,
+    pub(crate) api: Api,
+    pub(crate) stream: bool,
+    pub(crate) reply_bytes: u64,
+    pub(crate) reply_timeout: Duration,
+    pub(crate) prices: Prices,
 }
 
 /// What was heard: a reply, or a fault with what there is of a reply.
-pub(super) type Heard = Result<Reply, (Fault, Option<Reply>)>;
+pub(crate) type Heard = Result<Reply, (Fault, Option<Reply>)>;
 
 /// How the library reaches the endpoint.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ impl Config for Access {
 impl Endpoint {
     /// Asks once and records request and end. Returns the reply, or what is wrong with it, and what
     /// it cost. A reply that was declined or is empty comes with its fault.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         request: &Request<'_>,
         purpose: Purpose,

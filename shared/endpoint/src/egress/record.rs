@@ -15,7 +15,7 @@ use seal_trust::sha256;
 use super::journal::{Durable, Journal, JournalError};
 use super::row::{EgressRow, Purpose, Spent};
 
-/// Where the record lies in the teacher's state folder.
+/// Where the record lies in the state folder.
 const FILE: &str = "egress/record.jsonl";
 /// What stands in a row for the key.
 pub(crate) const WITHHELD: &str = "[withheld]";
@@ -145,7 +145,7 @@ impl EgressRecord {
     }
 }
 
-/// Reads the record under a teacher's state folder and checks its chain. Empty where nothing left.
+/// Reads the record under a state folder and checks its chain. Empty where nothing left.
 ///
 /// # Errors
 /// A file that cannot be read, a changed or missing row.

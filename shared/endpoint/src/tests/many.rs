@@ -12,7 +12,7 @@ fn latency(double_after_ms: u64) -> Double {
     Double::always(Act::After(wait, Box::new(Act::Counted(text, 10, 5))))
 }
 
-/// Prints how far from ideal the time is: `cargo test -p seal-teacher --lib fifty -- --nocapture`.
+/// Prints how far from ideal the time is: `cargo test -p seal-endpoint --lib fifty -- --nocapture`.
 #[test]
 fn fifty_contexts_with_five_edits_use_all_places_at_once() {
     const PLACES: usize = 10;
@@ -21,9 +21,9 @@ fn fifty_contexts_with_five_edits_use_all_places_at_once() {
     let state = tempfile::tempdir().unwrap();
     let mut config = config(&double);
     config.concurrency = PLACES;
-    let mut backend = open_with(&config, &egress(&double), state.path());
+    let mut endpoint = open_with(&config, &egress(&double), state.path());
     let start = Instant::now();
-    let outcomes = write(&mut backend, &orders(250)).unwrap();
+    let outcomes = write(&mut endpoint, &asks(250)).unwrap();
     let took = start.elapsed().as_secs_f64();
     let ideal = (250_f64 / PLACES as f64).ceil() * LATENCY_MS as f64 / 1e3;
     println!(
@@ -45,9 +45,9 @@ fn the_budget_stops_cleanly_and_says_what_is_left() {
     config.concurrency = 4;
     config.budget.max_tokens = Some(400);
     let egress = egress(&double);
-    let mut backend = open_with(&config, &egress, state.path());
-    let error = write(&mut backend, &orders(50)).unwrap_err();
-    let TeacherError::Stopped { done, left, stop: Some(stop) } = &error else { panic!("{error}") };
+    let mut endpoint = open_with(&config, &egress, state.path());
+    let error = write(&mut endpoint, &asks(50)).unwrap_err();
+    let Unanswered { done, left, stop: Some(stop) } = &error else { panic!("{error}") };
     let Stop::Budget { paid, .. } = stop else { panic!("{stop}") };
     assert!(paid.0 + paid.1 <= 400, "{paid:?}");
     assert_eq!(done + left, 50);
@@ -56,11 +56,11 @@ fn the_budget_stops_cleanly_and_says_what_is_left() {
     let done = *done;
     // Another process with the same record has no more to spend, and pays nothing for what is there.
     let mut again = open_with(&config, &egress, state.path());
-    assert_eq!(write(&mut again, &orders(50)).unwrap_err().code(), "budget_reached");
+    assert_eq!(write(&mut again, &asks(50)).unwrap_err().code(), "budget_reached");
     assert_eq!(double.received().len(), done);
     drop(again);
     config.budget.max_tokens = None;
-    let outcomes = write(&mut open_with(&config, &egress, state.path()), &orders(50)).unwrap();
+    let outcomes = write(&mut open_with(&config, &egress, state.path()), &asks(50)).unwrap();
     assert_eq!((outcomes.len(), double.received().len()), (50, 50));
 }
 
@@ -72,8 +72,8 @@ fn money_is_a_budget_too() {
     config.budget.max_cost = Some(0.001);
     config.budget.input_price_per_million = 1.0;
     config.budget.output_price_per_million = 2.0;
-    let mut backend = open_with(&config, &egress(&double), state.path());
-    let error = write(&mut backend, &orders(200)).unwrap_err();
+    let mut endpoint = open_with(&config, &egress(&double), state.path());
+    let error = write(&mut endpoint, &asks(200)).unwrap_err();
     assert_eq!(error.code(), "budget_reached");
     // 10 · 1 + 5 · 2 millionths each; a request at its highest price must still fit.
     let requests = double.received().len();
@@ -90,18 +90,17 @@ fn what_is_stored_when_the_work_is_killed_is_never_paid_for_again() {
     });
     let state = tempfile::tempdir().unwrap();
     let (config, egress) = (config(&double), egress(&double));
-    let mut backend = open_with(&config, &egress, state.path());
+    let mut endpoint = open_with(&config, &egress, state.path());
     let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let sampling = Sampling { policy: backend.first_policy(), temperature: Micro(1_000_000) };
-        backend.write(&orders(50), &sampling, &mut |done, _| assert!(done < 20, "killed"))
+        endpoint.ask(&asks(50), 1.0, &mut |done, _| assert!(done < 20, "killed"))
     }));
     assert!(died.is_err());
-    drop(backend);
+    drop(endpoint);
     killed.store(true, Ordering::SeqCst);
     let before = double.received().len();
     assert!((20..=28).contains(&before), "20 were answered and up to 8 were under way: {before}");
 
-    let outcomes = write(&mut open_with(&config, &egress, state.path()), &orders(50)).unwrap();
+    let outcomes = write(&mut open_with(&config, &egress, state.path()), &asks(50)).unwrap();
     assert_eq!(outcomes.len(), 50);
     let received = double.received();
     assert_eq!(received.len(), before + 30, "only what was not stored");
@@ -118,9 +117,9 @@ fn a_job_that_goes_on_asks_only_for_what_is_not_stored() {
     let state = tempfile::tempdir().unwrap();
     let egress = egress(&double);
     let config = OpenAiConfig { concurrency: 1, ..config(&double) };
-    let stopped = write(&mut open_with(&config, &egress, state.path()), &orders(50)).unwrap_err();
-    assert!(matches!(stopped, TeacherError::Stopped { done: 20, left: 30, .. }), "{stopped}");
-    let outcomes = write(&mut open_with(&config, &egress, state.path()), &orders(50)).unwrap();
+    let stopped = write(&mut open_with(&config, &egress, state.path()), &asks(50)).unwrap_err();
+    assert!(matches!(stopped, Unanswered { done: 20, left: 30, .. }), "{stopped}");
+    let outcomes = write(&mut open_with(&config, &egress, state.path()), &asks(50)).unwrap();
     assert_eq!(said(&outcomes[0]), Ok("reply 0"));
     assert_eq!(said(&outcomes[19]), Ok("reply 19"));
     let mut times: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
@@ -145,8 +144,8 @@ fn the_record_is_what_the_endpoint_received_byte_for_byte_without_the_key() {
     seal_service::store::write_atomic(&key_file, KEY.as_bytes()).unwrap();
     let mut config = config(&double);
     config.api_key_file = Some(key_file);
-    let mut backend = open_with(&config, &egress(&double), &state.path().join("state"));
-    write(&mut backend, &orders(10)).unwrap();
+    let mut endpoint = open_with(&config, &egress(&double), &state.path().join("state"));
+    write(&mut endpoint, &asks(10)).unwrap();
 
     let received = double.received();
     let rows = read_record(&state.path().join("state")).unwrap();
@@ -191,13 +190,13 @@ fn what_a_rule_matches_does_not_leave() {
     .unwrap()
     .remove("redact")
     .unwrap();
-    let mut backend = open_with(&config(&double), &egress, state.path());
-    let outcomes = write(&mut backend, &orders(3)).unwrap();
+    let mut endpoint = open_with(&config(&double), &egress, state.path());
+    let outcomes = write(&mut endpoint, &asks(3)).unwrap();
     for one in double.received() {
         let body = String::from_utf8(one.body).unwrap();
         assert!(body.contains("[passage]") && !body.contains("Passage "), "{body}");
     }
-    let Outcome::Written(written) = &outcomes[0] else { panic!("{outcomes:?}") };
+    let Answer::Written(written) = &outcomes[0] else { panic!("{outcomes:?}") };
     assert_eq!(written.prompt_digest, sha256(b"[passage]"), "of what was sent");
 }
 
@@ -207,11 +206,11 @@ fn offline_answers_from_what_is_stored_and_sends_nothing() {
     let state = tempfile::tempdir().unwrap();
     let mut egress = egress(&double);
     let config = config(&double);
-    write(&mut open_with(&config, &egress, state.path()), &orders(3)).unwrap();
+    write(&mut open_with(&config, &egress, state.path()), &asks(3)).unwrap();
     egress.offline = true;
-    let mut backend = open_with(&config, &egress, state.path());
-    assert_eq!(write(&mut backend, &orders(3)).unwrap().len(), 3);
-    let error = write(&mut backend, &orders(4)).unwrap_err();
+    let mut endpoint = open_with(&config, &egress, state.path());
+    assert_eq!(write(&mut endpoint, &asks(3)).unwrap().len(), 3);
+    let error = write(&mut endpoint, &asks(4)).unwrap_err();
     assert_eq!(error.code(), "offline", "{error}");
     assert_eq!(double.received().len(), 3);
 }
@@ -222,8 +221,8 @@ fn requests_keep_the_pace_that_the_config_sets() {
     let state = tempfile::tempdir().unwrap();
     let mut config = config(&double);
     config.limits.requests_per_minute = Some(1200);
-    let mut backend = open_with(&config, &egress(&double), state.path());
+    let mut endpoint = open_with(&config, &egress(&double), state.path());
     let start = Instant::now();
-    write(&mut backend, &orders(8)).unwrap();
+    write(&mut endpoint, &asks(8)).unwrap();
     assert!(start.elapsed() >= Duration::from_millis(7 * 50));
 }

@@ -10,7 +10,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 /// The pause before attempt `attempt + 1`, drawn from `0..first · 2^(attempt - 1)`, capped at
 /// `longest`, on top of what the endpoint asked for. `None`: it asked for more than `longest`.
-pub(super) fn pause(
+pub(crate) fn pause(
     attempt: u32,
     asked: Option<Duration>,
     first: Duration,
@@ -27,7 +27,7 @@ pub(super) fn pause(
 }
 
 /// `retry-after-ms` (an extension), else `Retry-After` in seconds or as a date.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |text: &str| text.parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
     if let Some(ms) = text("retry-after-ms").and_then(number) {

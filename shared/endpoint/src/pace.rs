@@ -9,19 +9,19 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// The next moment at which a request may leave.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     requests_per_minute: Option<u32>,
     tokens_per_minute: Option<u64>,
     next: Option<Instant>,
 }
 
 impl Pace {
-    pub(super) fn new(requests_per_minute: Option<u32>, tokens_per_minute: Option<u64>) -> Self {
+    pub(crate) fn new(requests_per_minute: Option<u32>, tokens_per_minute: Option<u64>) -> Self {
         Self { requests_per_minute, tokens_per_minute, next: None }
     }
 
     /// Takes a place in the line for a request of so many tokens; returns how long to wait for it.
-    pub(super) fn place(&mut self, tokens: u64, now: Instant) -> Duration {
+    pub(crate) fn place(&mut self, tokens: u64, now: Instant) -> Duration {
         let leaves = self.next.map_or(now, |next| next.max(now));
         let by_requests = share(1, self.requests_per_minute.map(u64::from));
         let by_tokens = share(tokens, self.tokens_per_minute);

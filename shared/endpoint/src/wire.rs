@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::config::{Api, MaxTokensField, OpenAiConfig};
-use super::fault::Fault;
-use crate::backends::{Prompt, Turn};
+use crate::ask::{Prompt, Turn};
+use crate::config::{Api, MaxTokensField, OpenAiConfig};
+use crate::fault::Fault;
 
 /// A request, for either call.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Request<'a> {
+pub(crate) struct Request<'a> {
     model: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Vec<Turn>>,
@@ -44,7 +44,7 @@ struct StreamOptions {
 }
 
 /// Names that this program sets itself.
-pub(super) const OWN_FIELDS: [&str; 12] = [
+pub(crate) const OWN_FIELDS: [&str; 12] = [
     "model",
     "messages",
     "prompt",
@@ -61,7 +61,7 @@ pub(super) const OWN_FIELDS: [&str; 12] = [
 
 impl<'a> Request<'a> {
     /// The request for one prompt, or why the call cannot carry it.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &'a OpenAiConfig,
         prompt: Prompt,
         temperature: f64,
@@ -75,7 +75,6 @@ impl<'a> Request<'a> {
             (Api::Completions, Prompt::Chat(_)) => {
                 return Err("a conversation does not fit `api = \"completions\"`");
             }
-            (_, Prompt::Tokens { .. }) => return Err("tokens of a local policy stay here"),
         };
         let modern = config.max_tokens_field == MaxTokensField::MaxCompletionTokens;
         Ok(Self {
@@ -96,14 +95,14 @@ impl<'a> Request<'a> {
     }
 
     /// The same request, with a field that holds the reply to a form.
-    pub(super) fn held_to(self, format: Option<&'a Value>) -> Self {
+    pub(crate) fn held_to(self, format: Option<&'a Value>) -> Self {
         Self { response_format: format, ..self }
     }
 }
 
 /// An answer, or one event of a stream.
 #[derive(Debug, Deserialize)]
-pub(super) struct Piece {
+pub(crate) struct Piece {
     #[serde(default)]
     choices: Vec<Choice>,
     #[serde(default)]
@@ -132,20 +131,20 @@ struct Message {
 
 /// Tokens as the endpoint counts them.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     #[serde(default)]
-    pub(super) prompt_tokens: u64,
+    pub(crate) prompt_tokens: u64,
     #[serde(default)]
-    pub(super) completion_tokens: u64,
+    pub(crate) completion_tokens: u64,
 }
 
 /// A reply that is put together from its pieces.
 #[derive(Debug, Default)]
-pub(super) struct Reply {
-    pub(super) text: String,
-    pub(super) refusal: String,
-    pub(super) finish: Option<String>,
-    pub(super) usage: Option<Usage>,
+pub(crate) struct Reply {
+    pub(crate) text: String,
+    pub(crate) refusal: String,
+    pub(crate) finish: Option<String>,
+    pub(crate) usage: Option<Usage>,
     choices: usize,
 }
 
@@ -154,7 +153,7 @@ impl Reply {
     ///
     /// # Errors
     /// It is an error that was sent as an answer.
-    pub(super) fn push(&mut self, piece: Piece) -> Result<(), Fault> {
+    pub(crate) fn push(&mut self, piece: Piece) -> Result<(), Fault> {
         if piece.error.is_some_and(|error| !error.is_null()) {
             return Err(Fault::Server(200, None));
         }
@@ -175,7 +174,7 @@ impl Reply {
     ///
     /// # Errors
     /// Nothing came, it did not end, it is a refusal, or it is empty.
-    pub(super) fn check(&self, streamed: bool) -> Result<(), Fault> {
+    pub(crate) fn check(&self, streamed: bool) -> Result<(), Fault> {
         let blank = self.text.trim().is_empty();
         match self.finish.as_deref() {
             _ if self.choices == 0 && !streamed => Err(Fault::Malformed),

@@ -14,8 +14,8 @@ fn ask(act: Act, change: impl FnOnce(&mut OpenAiConfig)) -> Told {
     let state = tempfile::tempdir().unwrap();
     let mut config = config(&double);
     change(&mut config);
-    let mut backend = open_with(&config, &egress(&double), state.path());
-    let outcome = match write(&mut backend, &orders(1)) {
+    let mut endpoint = open_with(&config, &egress(&double), state.path());
+    let outcome = match write(&mut endpoint, &asks(1)) {
         Ok(outcomes) => said(&outcomes[0]).map(str::to_owned).map_err(str::to_owned),
         Err(error) => Err(format!("stopped: {} ({error})", error.code())),
     };
@@ -131,9 +131,9 @@ fn a_rate_limit_is_waited_for_as_long_as_the_endpoint_says() {
         _ => Act::Reply("a".to_owned()),
     });
     let state = tempfile::tempdir().unwrap();
-    let mut backend = open_with(&config(&double), &egress(&double), state.path());
+    let mut endpoint = open_with(&config(&double), &egress(&double), state.path());
     let start = std::time::Instant::now();
-    let outcomes = write(&mut backend, &orders(1)).unwrap();
+    let outcomes = write(&mut endpoint, &asks(1)).unwrap();
     assert!(start.elapsed() >= Duration::from_millis(120));
     assert_eq!(said(&outcomes[0]), Ok("a"));
     assert_eq!(outcomes_recorded(state.path()), ["rate_limited", "ok"]);
@@ -162,12 +162,12 @@ fn an_endpoint_that_is_not_there_is_unreachable() {
     drop(double);
     // The port is free once its thread is gone, and a connection to it is refused.
     let state = tempfile::tempdir().unwrap();
-    let mut backend = open_with(&config, &egress, state.path());
+    let mut endpoint = open_with(&config, &egress, state.path());
     let gone = || std::net::TcpStream::connect(&egress.allow_hosts[0]).is_err();
     while !gone() {
         std::thread::yield_now();
     }
-    let outcomes = write(&mut backend, &orders(1)).unwrap();
+    let outcomes = write(&mut endpoint, &asks(1)).unwrap();
     assert!(said(&outcomes[0]).unwrap_err().starts_with("unreachable: "));
 }
 
@@ -182,13 +182,13 @@ fn an_endpoint_that_only_fails_is_given_up_and_asked_again_by_the_next_job() {
     let state = tempfile::tempdir().unwrap();
     let mut config = config(&double);
     (config.concurrency, config.repeats.breaker_after) = (2, 4);
-    let mut backend = open_with(&config, &egress(&double), state.path());
-    let error = write(&mut backend, &orders(50)).unwrap_err();
+    let mut endpoint = open_with(&config, &egress(&double), state.path());
+    let error = write(&mut endpoint, &asks(50)).unwrap_err();
     assert_eq!(error.code(), "endpoint_failing", "{error}");
     // Four failures, those under way, and one trial for each further opening.
     let requests = double.received().len();
     assert!((6..=8).contains(&requests), "{requests}");
     failing.store(false, std::sync::atomic::Ordering::SeqCst);
-    let outcomes = write(&mut backend, &orders(50)).unwrap();
+    let outcomes = write(&mut endpoint, &asks(50)).unwrap();
     assert!(outcomes.iter().all(|outcome| said(outcome) == Ok("a")));
 }

@@ -15,21 +15,21 @@ const FRAME: u64 = 16;
 
 /// Price of a million tokens, in the config's currency.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Prices {
-    pub(super) input_per_million: f64,
-    pub(super) output_per_million: f64,
+pub(crate) struct Prices {
+    pub(crate) input_per_million: f64,
+    pub(crate) output_per_million: f64,
 }
 
 impl Prices {
     /// What so many tokens cost. A price per million is a price in millionths per token.
-    pub(super) fn cost(&self, input_tokens: u64, output_tokens: u64) -> Spent {
+    pub(crate) fn cost(&self, input_tokens: u64, output_tokens: u64) -> Spent {
         let cost = input_tokens as f64 * self.input_per_million
             + output_tokens as f64 * self.output_per_million;
         Spent { input_tokens, output_tokens, cost_micro: cost.ceil() as u64 }
     }
 
     /// The most that a request is taken to cost.
-    pub(super) fn most(&self, prompt_bytes: usize, max_tokens: usize) -> Spent {
+    pub(crate) fn most(&self, prompt_bytes: usize, max_tokens: usize) -> Spent {
         let input = (prompt_bytes as u64).div_ceil(BYTES_PER_TOKEN) + FRAME;
         self.cost(input, max_tokens as u64)
     }
@@ -37,14 +37,14 @@ impl Prices {
 
 /// Upper bounds; absent ones do not bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bounds {
-    pub(super) tokens: Option<u64>,
-    pub(super) cost_micro: Option<u64>,
+pub(crate) struct Bounds {
+    pub(crate) tokens: Option<u64>,
+    pub(crate) cost_micro: Option<u64>,
 }
 
 /// Whether a request may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Grant {
+pub(crate) enum Grant {
     /// It may, and its price is reserved.
     Granted,
     /// Not before another one has ended, which may turn out cheaper than reserved.
@@ -55,7 +55,7 @@ pub(super) enum Grant {
 
 /// Paid and reserved.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     bounds: Bounds,
     paid: Spent,
     reserved: Spent,
@@ -65,7 +65,7 @@ pub(super) struct Budget {
 impl Budget {
     /// Goes on from what the record says was paid; a request whose end is not recorded counts at its
     /// highest price.
-    pub(super) fn after(bounds: Bounds, rows: &[EgressRow]) -> Self {
+    pub(crate) fn after(bounds: Bounds, rows: &[EgressRow]) -> Self {
         let mut open = BTreeMap::new();
         let mut paid = Spent::default();
         for row in rows {
@@ -82,12 +82,12 @@ impl Budget {
     }
 
     /// What was paid until now.
-    pub(super) fn paid(&self) -> Spent {
+    pub(crate) fn paid(&self) -> Spent {
         self.paid
     }
 
     /// Asks for room for a request.
-    pub(super) fn reserve(&mut self, most: Spent) -> Grant {
+    pub(crate) fn reserve(&mut self, most: Spent) -> Grant {
         let mut total = self.paid;
         add(&mut total, &self.reserved);
         add(&mut total, &most);
@@ -106,7 +106,7 @@ impl Budget {
     }
 
     /// A request is over.
-    pub(super) fn settle(&mut self, most: Spent, spent: Spent) {
+    pub(crate) fn settle(&mut self, most: Spent, spent: Spent) {
         self.reserved.input_tokens = self.reserved.input_tokens.saturating_sub(most.input_tokens);
         self.reserved.output_tokens =
             self.reserved.output_tokens.saturating_sub(most.output_tokens);

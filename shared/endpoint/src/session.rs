@@ -1,4 +1,4 @@
-//! Many orders at once: so many under way, so many a minute, so much money, and an endpoint that may
+//! Many asks at once: so many under way, so many a minute, so much money, and an endpoint that may
 //! fail.
 //!
 //! Everything runs on one thread, so state is shared without locks; nothing holds it across a wait.
@@ -15,29 +15,28 @@ use seal_protocol::ReplySchema;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::WantedReply;
-use super::breaker::{Breaker, Permit};
-use super::budget::{Budget, Grant};
-use super::config::{OnSchemaRefused, OpenAiConfig, ResponseFormat};
-use super::exchange::{Endpoint, Heard};
-use super::fault::{Consequence, Fault};
-use super::pace::Pace;
-use super::paid::{Ending, Paid, PaidReply, key};
-use super::pause::pause;
-use super::stop::Stop;
-use super::wire::{Reply, Request};
-use crate::backends::{Order, Outcome, Written};
+use crate::ask::{Answer, Ask, Written};
+use crate::breaker::{Breaker, Permit};
+use crate::budget::{Budget, Grant};
+use crate::config::{OnSchemaRefused, OpenAiConfig, ResponseFormat};
 use crate::egress::{EgressRefusal, Purpose, Redactor, Spent};
-use crate::teacher::Report;
+use crate::exchange::{Endpoint, Heard};
+use crate::fault::{Consequence, Fault};
+use crate::pace::Pace;
+use crate::paid::{Ending, Paid, PaidReply, key};
+use crate::pause::pause;
+use crate::stop::Stop;
+use crate::wire::{Reply, Request};
+use crate::{Report, WantedReply};
 
-/// The state of all orders.
-pub(super) struct Session {
+/// The state of all asks.
+pub(crate) struct Session {
     /// Absent: offline.
-    pub(super) endpoint: Option<Endpoint>,
-    pub(super) url: String,
-    pub(super) redactor: Redactor,
-    pub(super) config: OpenAiConfig,
-    pub(super) wanted: WantedReply,
+    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) url: String,
+    pub(crate) redactor: Redactor,
+    pub(crate) config: OpenAiConfig,
+    pub(crate) wanted: WantedReply,
     /// What holds the endpoint to the schema, where there is one.
     format: Option<Value>,
     shared: RefCell<Shared>,
@@ -55,9 +54,9 @@ struct Shared {
     schema_refused: bool,
 }
 
-/// An order as it will leave.
+/// An ask as it will leave.
 struct Asked<'a> {
-    order: &'a Order,
+    ask: &'a Ask,
     request: Request<'a>,
     body: Vec<u8>,
 }
@@ -72,7 +71,7 @@ enum Form {
 }
 
 impl Session {
-    pub(super) fn new(
+    pub(crate) fn new(
         endpoint: Option<Endpoint>,
         url: String,
         redactor: Redactor,
@@ -91,32 +90,30 @@ impl Session {
         Self { endpoint, url, redactor, config, wanted, format, shared, ended }
     }
 
-    /// Carries out orders; `None` for those that a stop kept from being answered.
-    pub(super) async fn carry_out(
+    /// Carries out asks; `None` for those that a stop kept from being answered.
+    pub(crate) async fn carry_out(
         &self,
-        orders: &[Order],
+        asks: &[Ask],
         temperature: f64,
         report: Report<'_>,
-    ) -> (Vec<Option<Outcome>>, Option<Stop>) {
+    ) -> (Vec<Option<Answer>>, Option<Stop>) {
         self.restart();
-        let total = orders.len() as u64;
+        let total = asks.len() as u64;
         let places = NonZeroUsize::new(self.config.concurrency).map_or(1, NonZeroUsize::get);
-        let numbered = stream::iter(orders.iter().enumerate());
+        let numbered = stream::iter(asks.iter().enumerate());
         let mut under_way = std::pin::pin!(
             numbered
-                .map(
-                    |(at, order)| async move { (at, self.carry_out_one(order, temperature).await) }
-                )
+                .map(|(at, ask)| async move { (at, self.carry_out_one(ask, temperature).await) })
                 .buffer_unordered(places)
         );
-        let mut outcomes = vec![None; orders.len()];
+        let mut answers = vec![None; asks.len()];
         let mut done = 0;
-        while let Some((at, outcome)) = under_way.next().await {
-            done += u64::from(outcome.is_some());
+        while let Some((at, answer)) = under_way.next().await {
+            done += u64::from(answer.is_some());
             report(done, total);
-            outcomes[at] = outcome;
+            answers[at] = answer;
         }
-        (outcomes, self.shared.borrow().stop.clone())
+        (answers, self.shared.borrow().stop.clone())
     }
 
     /// A stop ends one job; the next one tries again.
@@ -126,18 +123,18 @@ impl Session {
         shared.breaker = Breaker::new(self.config.breaker());
     }
 
-    async fn carry_out_one(&self, order: &Order, temperature: f64) -> Option<Outcome> {
-        let prompt = order.prompt.redacted(&self.redactor);
+    async fn carry_out_one(&self, ask: &Ask, temperature: f64) -> Option<Answer> {
+        let prompt = ask.prompt.redacted(&self.redactor);
         let longest = self.wanted.max_tokens;
-        let request = Request::new(&self.config, prompt.clone(), temperature, longest, order.seed);
+        let request = Request::new(&self.config, prompt.clone(), temperature, longest, ask.seed);
         let request = match request {
             Ok(request) => request.held_to(self.format.as_ref()),
-            Err(reason) => return Some(Outcome::Missed(reason.to_owned())),
+            Err(reason) => return Some(Answer::Missed(reason.to_owned())),
         };
         // The library writes the same value in the same way; the record has what it wrote. What is
         // paid for is named as it was wanted, even where the schema then stayed away.
         let body = serde_json::to_vec(&request).ok()?;
-        let key = key(&self.url, &body, order.seed, order.proposal);
+        let key = key(&self.url, &body, ask.seed, ask.proposal);
         let stored = self.shared.borrow().paid.get(&key).map(|stored| stored.cloned());
         let stored = match stored {
             Ok(stored) => stored,
@@ -145,26 +142,25 @@ impl Session {
         };
         let reply = match stored {
             Some(reply) => reply,
-            None => match self.ask(&Asked { order, request, body }).await? {
+            None => match self.ask(&Asked { ask, request, body }).await? {
                 Ok(reply) => self.keep(PaidReply { key, ..reply }).await?,
-                Err(missed) => return Some(Outcome::Missed(missed)),
+                Err(missed) => return Some(Answer::Missed(missed)),
             },
         };
         Some(match reply.ending {
             Ending::Written => {
                 let prompt_digest = prompt.digest();
                 let schema = self.schema_of(&reply);
-                let (text, tokens) = (reply.text, Vec::new());
-                Outcome::Written(Written { text, tokens, prompt_digest, schema })
+                Answer::Written(Written { text: reply.text, prompt_digest, schema })
             }
-            Ending::Declined => Outcome::Missed(told(&Fault::Declined)),
-            Ending::Empty => Outcome::Missed(told(&Fault::Empty)),
+            Ending::Declined => Answer::Missed(told(&Fault::Declined)),
+            Ending::Empty => Answer::Missed(told(&Fault::Empty)),
         })
     }
 
-    /// Asks until there is an answer to keep, the order is given up (`Err`), or all stops (`None`).
+    /// Asks until there is an answer to keep, the ask is given up (`Err`), or all stops (`None`).
     async fn ask(&self, asked: &Asked<'_>) -> Option<Result<PaidReply, String>> {
-        let mut dice = ChaCha8Rng::seed_from_u64(asked.order.seed);
+        let mut dice = ChaCha8Rng::seed_from_u64(asked.ask.seed);
         let mut attempt = 1;
         let mut form = self.first_form();
         loop {
@@ -217,9 +213,9 @@ impl Session {
             self.settle(most, Spent::default());
             return None;
         }
-        let order = asked.order;
+        let ask = asked.ask;
         let purpose =
-            Purpose { context_digest: order.context_digest, proposal: order.proposal, attempt };
+            Purpose { context_digest: ask.context_digest, proposal: ask.proposal, attempt };
         let (heard, spent) = match form {
             Form::Held => {
                 let (heard, spent) = endpoint.ask(&asked.request, purpose, most).await;

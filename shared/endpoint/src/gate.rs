@@ -18,45 +18,45 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use reqwest::{Body, Request, Response};
 use secrecy::ExposeSecret;
 
-use super::fault::Fault;
-use super::pause::retry_after;
 use crate::egress::{ApiKey, EgressRecord, Purpose, RequestHead, Spent, WITHHELD};
+use crate::fault::Fault;
+use crate::pause::retry_after;
 
 /// Most that is kept of the endpoint's words about a failure, in bytes read and characters kept.
 const LONGEST_DETAIL: (usize, usize) = (16 << 10, 500);
 
 /// Lets one request through.
 #[derive(Clone)]
-pub(super) struct Gate {
-    pub(super) client: reqwest::Client,
-    pub(super) key: Option<ApiKey>,
-    pub(super) base: String,
-    pub(super) record: EgressRecord,
-    pub(super) purpose: Purpose,
-    pub(super) most: Spent,
-    pub(super) content_type: &'static str,
-    pub(super) reply_bytes: u64,
-    pub(super) seen: Seen,
+pub(crate) struct Gate {
+    pub(crate) client: reqwest::Client,
+    pub(crate) key: Option<ApiKey>,
+    pub(crate) base: String,
+    pub(crate) record: EgressRecord,
+    pub(crate) purpose: Purpose,
+    pub(crate) most: Spent,
+    pub(crate) content_type: &'static str,
+    pub(crate) reply_bytes: u64,
+    pub(crate) seen: Seen,
 }
 
 /// What the gate saw of one request; the library above forgets most of it.
 #[derive(Clone, Default)]
-pub(super) struct Seen(Arc<Mutex<Sight>>);
+pub(crate) struct Seen(Arc<Mutex<Sight>>);
 
 #[derive(Clone, Default)]
-pub(super) struct Sight {
+pub(crate) struct Sight {
     /// Number in the record, once it may have left.
-    pub(super) number: Option<u64>,
+    pub(crate) number: Option<u64>,
     /// Why the answer's body ended early.
-    pub(super) cut: Option<Fault>,
+    pub(crate) cut: Option<Fault>,
     /// The endpoint's words about a failure.
-    pub(super) detail: String,
+    pub(crate) detail: String,
     /// Bytes of body received.
-    pub(super) received: u64,
+    pub(crate) received: u64,
 }
 
 impl Seen {
-    pub(super) fn now(&self) -> Sight {
+    pub(crate) fn now(&self) -> Sight {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -171,7 +171,7 @@ fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
 }
 
 /// What an error of the HTTP client is; its text may quote addresses and stays out.
-pub(super) fn fault_of(error: &reqwest::Error) -> Fault {
+pub(crate) fn fault_of(error: &reqwest::Error) -> Fault {
     match error {
         error if error.is_timeout() && !error.is_connect() => Fault::TimeOut,
         error if error.is_body() || error.is_decode() => Fault::CutOff,

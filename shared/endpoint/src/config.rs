@@ -1,4 +1,4 @@
-//! `[backend]` of `teacher.toml` with `kind = "openai"`.
+//! `[backend]` of a config with `kind = "openai"`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::breaker::BreakerSettings;
-use super::budget::{Bounds, Prices};
-use super::wire::OWN_FIELDS;
+use crate::NamedSchema;
+use crate::breaker::BreakerSettings;
+use crate::budget::{Bounds, Prices};
 use crate::egress::{KeySource, Waits};
+use crate::wire::OWN_FIELDS;
 
 /// Which call is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -228,7 +229,7 @@ impl OpenAiConfig {
     }
 
     /// Where requests go.
-    pub(super) fn url(&self, base: &str) -> String {
+    pub(crate) fn url(&self, base: &str) -> String {
         let path = match self.api {
             Api::Chat => "/chat/completions",
             Api::Completions => "/completions",
@@ -237,28 +238,28 @@ impl OpenAiConfig {
     }
 
     /// The field that holds the endpoint to a schema.
-    pub(super) fn format_of(&self, schema: &Value) -> Option<Value> {
+    pub(crate) fn format_of(&self, named: &NamedSchema) -> Option<Value> {
         match self.response_format {
             ResponseFormat::JsonSchema => Some(json!({
                 "type": "json_schema",
-                "json_schema": { "name": "self_edit", "strict": true, "schema": schema },
+                "json_schema": { "name": named.name, "strict": true, "schema": named.schema },
             })),
             ResponseFormat::JsonObject => Some(json!({ "type": "json_object" })),
             ResponseFormat::None => None,
         }
     }
 
-    pub(super) fn key_source(&self) -> Option<KeySource> {
+    pub(crate) fn key_source(&self) -> Option<KeySource> {
         let file = self.api_key_file.clone().map(KeySource::File);
         file.or_else(|| self.api_key_env.clone().map(KeySource::Environment))
     }
 
-    pub(super) fn waits(&self) -> Waits {
+    pub(crate) fn waits(&self) -> Waits {
         let limits = &self.limits;
         Waits { connect: limits.connect_timeout_s, read: limits.silence_timeout_s }
     }
 
-    pub(super) fn breaker(&self) -> BreakerSettings {
+    pub(crate) fn breaker(&self) -> BreakerSettings {
         let repeats = &self.repeats;
         BreakerSettings {
             after: repeats.breaker_after,
@@ -267,14 +268,14 @@ impl OpenAiConfig {
         }
     }
 
-    pub(super) fn prices(&self) -> Prices {
+    pub(crate) fn prices(&self) -> Prices {
         Prices {
             input_per_million: self.budget.input_price_per_million,
             output_per_million: self.budget.output_price_per_million,
         }
     }
 
-    pub(super) fn bounds(&self) -> Bounds {
+    pub(crate) fn bounds(&self) -> Bounds {
         let cost_micro = self.budget.max_cost.map(|cost| (cost * 1e6) as u64);
         Bounds { tokens: self.budget.max_tokens, cost_micro }
     }

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 /// When it opens, for how long, and how often before it stays open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BreakerSettings {
+pub(crate) struct BreakerSettings {
     /// Failures in a row that open it.
-    pub(super) after: u32,
+    pub(crate) after: u32,
     /// Time before a trial.
-    pub(super) pause: Duration,
+    pub(crate) pause: Duration,
     /// Openings until it is over.
-    pub(super) openings: u32,
+    pub(crate) openings: u32,
 }
 
 /// What a request may do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Permit {
+pub(crate) enum Permit {
     /// Go.
     Go,
     /// Ask again after this long.
@@ -29,7 +29,7 @@ pub(super) enum Permit {
 
 /// State of the circuit.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     settings: BreakerSettings,
     failures: u32,
     openings: u32,
@@ -38,12 +38,12 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    pub(super) fn new(settings: BreakerSettings) -> Self {
+    pub(crate) fn new(settings: BreakerSettings) -> Self {
         Self { settings, failures: 0, openings: 0, open_until: None, trial: false }
     }
 
     /// Asked before each request. After a pause one request goes as a trial and the others wait.
-    pub(super) fn permit(&mut self, now: Instant) -> Permit {
+    pub(crate) fn permit(&mut self, now: Instant) -> Permit {
         if self.is_over() {
             return Permit::Over;
         }
@@ -59,17 +59,17 @@ impl Breaker {
     }
 
     /// Whether it stays open.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.openings >= self.settings.openings
     }
 
     /// A request was answered.
-    pub(super) fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         *self = Self::new(self.settings);
     }
 
     /// A request failed. Late failures of requests that left before it opened change nothing.
-    pub(super) fn failed(&mut self, now: Instant) {
+    pub(crate) fn failed(&mut self, now: Instant) {
         self.failures += 1;
         let trial_failed = std::mem::take(&mut self.trial);
         let opens = self.open_until.is_none() && self.failures >= self.settings.after;
@@ -80,7 +80,7 @@ impl Breaker {
     }
 
     /// A request ended without a word for or against the endpoint.
-    pub(super) fn undecided(&mut self) {
+    pub(crate) fn undecided(&mut self) {
         self.trial = false;
     }
 }

@@ -36,7 +36,7 @@ pub(crate) use redact::Redactor;
 pub use redact::{RedactionError, RedactionRule};
 pub use row::{EgressRow, Purpose, Spent};
 
-/// `[egress]` of `teacher.toml`. Left out: nothing may leave.
+/// `[egress]` of a config. Left out: nothing may leave.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EgressConfig {

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 /// The file does not take or give lines.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("`{}` does not take another line: {reason}; check free space and permissions, then start the teacher again", path.display())]
+#[error("`{}` does not take another line: {reason}; check free space and permissions, then start the process again", path.display())]
 pub struct JournalError {
     path: PathBuf,
     reason: String,

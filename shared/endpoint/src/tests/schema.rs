@@ -8,11 +8,12 @@ use super::*;
 const TEXT: &str = "{}";
 
 fn open_held(config: &OpenAiConfig, egress: &EgressConfig, state: &Path) -> OpenAi {
-    let access = Access::prepare(config, egress).unwrap();
+    let way_out = WayOut::prepare(config, egress).unwrap();
     let clock = Arc::new(FixedClock::at(UnixSeconds(7)));
-    let schema = Some(json!({"type": "object", "properties": {}, "additionalProperties": false}));
+    let schema = json!({"type": "object", "properties": {}, "additionalProperties": false});
+    let schema = Some(NamedSchema { name: "self_edit", schema });
     let wanted = WantedReply { max_tokens: 100, schema };
-    OpenAi::open(config, egress, wanted, access, state, clock).unwrap()
+    OpenAi::open(config, egress, wanted, way_out, state, clock).unwrap()
 }
 
 fn refusal() -> Act {
@@ -28,10 +29,10 @@ fn without_schemas() -> Double {
     })
 }
 
-fn schemas(outcomes: &[Outcome]) -> Vec<Option<ReplySchema>> {
-    let schema = |outcome: &Outcome| match outcome {
-        Outcome::Written(written) => written.schema,
-        Outcome::Missed(reason) => panic!("{reason}"),
+fn schemas(outcomes: &[Answer]) -> Vec<Option<ReplySchema>> {
+    let schema = |outcome: &Answer| match outcome {
+        Answer::Written(written) => written.schema,
+        Answer::Missed(reason) => panic!("{reason}"),
     };
     outcomes.iter().map(schema).collect()
 }
@@ -49,8 +50,8 @@ fn an_endpoint_that_takes_the_schema_gets_it_strict_by_both_calls() {
         let double = Double::always(Act::Reply(TEXT.to_owned()));
         let state = tempfile::tempdir().unwrap();
         let config = OpenAiConfig { api, ..config(&double) };
-        let mut backend = open_held(&config, &egress(&double), state.path());
-        let outcomes = write(&mut backend, &orders(2)).unwrap();
+        let mut endpoint = open_held(&config, &egress(&double), state.path());
+        let outcomes = write(&mut endpoint, &asks(2)).unwrap();
         assert_eq!(schemas(&outcomes), [Some(ReplySchema::Endpoint); 2]);
         for format in formats(&double) {
             assert_eq!(format["type"], "json_schema");
@@ -66,8 +67,8 @@ fn an_endpoint_that_refuses_the_schema_is_asked_without_it_and_every_reply_says_
     let state = tempfile::tempdir().unwrap();
     let egress = egress(&double);
     let config = OpenAiConfig { concurrency: 2, ..config(&double) };
-    let mut backend = open_held(&config, &egress, state.path());
-    let outcomes = write(&mut backend, &orders(10)).unwrap();
+    let mut endpoint = open_held(&config, &egress, state.path());
+    let outcomes = write(&mut endpoint, &asks(10)).unwrap();
     assert_eq!(schemas(&outcomes), [Some(ReplySchema::Refused); 10]);
     // Those under way at the first refusal were asked twice, all others once.
     let recorded = outcomes_recorded(state.path());
@@ -75,7 +76,7 @@ fn an_endpoint_that_refuses_the_schema_is_asked_without_it_and_every_reply_says_
     assert!((1..=2).contains(&refused), "{recorded:?}");
     assert_eq!(recorded.len(), 10 + refused);
     // Another process finds every reply, and what is told of it, without asking anything.
-    let outcomes = write(&mut open_held(&config, &egress, state.path()), &orders(10)).unwrap();
+    let outcomes = write(&mut open_held(&config, &egress, state.path()), &asks(10)).unwrap();
     assert_eq!(schemas(&outcomes), [Some(ReplySchema::Refused); 10]);
     assert_eq!(double.received().len(), 10 + refused);
 }
@@ -87,8 +88,8 @@ fn many_refusals_of_the_schema_do_not_open_the_breaker() {
     let mut config = OpenAiConfig { concurrency: 8, ..config(&double) };
     (config.repeats.breaker_after, config.repeats.attempts) = (2, 1);
     config.repeats.breaker_pause_s = Duration::from_secs(600);
-    let mut backend = open_held(&config, &egress(&double), state.path());
-    let outcomes = write(&mut backend, &orders(16)).unwrap();
+    let mut endpoint = open_held(&config, &egress(&double), state.path());
+    let outcomes = write(&mut endpoint, &asks(16)).unwrap();
     assert_eq!(schemas(&outcomes), [Some(ReplySchema::Refused); 16]);
 }
 
@@ -97,8 +98,8 @@ fn where_the_config_says_so_a_refused_schema_is_a_missed_reply_with_its_name() {
     let double = without_schemas();
     let state = tempfile::tempdir().unwrap();
     let config = OpenAiConfig { on_schema_refused: OnSchemaRefused::Miss, ..config(&double) };
-    let mut backend = open_held(&config, &egress(&double), state.path());
-    for outcome in write(&mut backend, &orders(3)).unwrap() {
+    let mut endpoint = open_held(&config, &egress(&double), state.path());
+    for outcome in write(&mut endpoint, &asks(3)).unwrap() {
         let reason = said(&outcome).unwrap_err();
         assert!(reason.starts_with("schema_refused: ") && reason.contains("400"), "{reason}");
     }
@@ -114,8 +115,8 @@ fn a_request_that_is_refused_for_another_reason_costs_no_other_its_schema() {
     });
     let state = tempfile::tempdir().unwrap();
     let config = OpenAiConfig { concurrency: 1, ..config(&double) };
-    let mut backend = open_held(&config, &egress(&double), state.path());
-    let outcomes = write(&mut backend, &orders(15)).unwrap();
+    let mut endpoint = open_held(&config, &egress(&double), state.path());
+    let outcomes = write(&mut endpoint, &asks(15)).unwrap();
     for (number, outcome) in outcomes.iter().enumerate() {
         match number / 5 {
             1 => assert!(said(outcome).unwrap_err().starts_with("bad_request: ")),
@@ -133,8 +134,8 @@ fn what_is_not_sent_is_told_as_not_sent() {
         let double = Double::always(Act::Reply(TEXT.to_owned()));
         let state = tempfile::tempdir().unwrap();
         let config = OpenAiConfig { response_format: format, ..config(&double) };
-        let mut backend = open_held(&config, &egress(&double), state.path());
-        let outcomes = write(&mut backend, &orders(1)).unwrap();
+        let mut endpoint = open_held(&config, &egress(&double), state.path());
+        let outcomes = write(&mut endpoint, &asks(1)).unwrap();
         assert_eq!(schemas(&outcomes), [Some(ReplySchema::Unsent)]);
         assert_eq!(formats(&double), [sent]);
     }
@@ -145,8 +146,8 @@ fn a_family_without_a_schema_sends_none_and_the_field_has_one_master() {
     let double = Double::always(Act::Reply(TEXT.to_owned()));
     let state = tempfile::tempdir().unwrap();
     let mut config = config(&double);
-    let mut backend = open_with(&config, &egress(&double), state.path());
-    assert_eq!(schemas(&write(&mut backend, &orders(1)).unwrap()), [None]);
+    let mut endpoint = open_with(&config, &egress(&double), state.path());
+    assert_eq!(schemas(&write(&mut endpoint, &asks(1)).unwrap()), [None]);
     assert_eq!(formats(&double), [Value::Null]);
     config.extra.insert("response_format".to_owned(), json!({"type": "text"}));
     assert!(config.check().unwrap_err().contains("`response_format`"));

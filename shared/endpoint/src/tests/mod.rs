@@ -1,4 +1,4 @@
-//! The backend against an endpoint that misbehaves.
+//! Asks to an endpoint that misbehaves.
 
 mod faults;
 mod many;
@@ -8,15 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use seal_protocol::{Micro, UnixSeconds};
+use seal_protocol::UnixSeconds;
 use seal_service::clock::FixedClock;
 use seal_trust::sha256;
 
 use super::*;
-use crate::backends::Prompt;
-use crate::egress::{EgressRow, read_record};
 
-#[path = "../../../../tests/double/mod.rs"]
+#[path = "../../tests/double/mod.rs"]
 mod double;
 
 use double::{Act, Double};
@@ -41,39 +39,31 @@ fn egress(double: &Double) -> EgressConfig {
 }
 
 fn open_with(config: &OpenAiConfig, egress: &EgressConfig, state: &Path) -> OpenAi {
-    let access = Access::prepare(config, egress).unwrap();
+    let way_out = WayOut::prepare(config, egress).unwrap();
     let clock = Arc::new(FixedClock::at(UnixSeconds(7)));
     let wanted = WantedReply { max_tokens: 100, schema: None };
-    OpenAi::open(config, egress, wanted, access, state, clock).unwrap()
+    OpenAi::open(config, egress, wanted, way_out, state, clock).unwrap()
 }
 
-fn orders(count: u32) -> Vec<Order> {
-    let order = |number: u32| {
+fn asks(count: u32) -> Vec<Ask> {
+    let ask = |number: u32| {
         let text = format!("Passage {}", number / 5);
         let context_digest = sha256(text.as_bytes());
-        let prompt = Prompt::Text(text);
-        Order {
-            prompt_digest: prompt.digest(),
-            prompt,
-            context_digest,
-            context_id: format!("c{}", number / 5),
-            proposal: number % 5,
-            seed: u64::from(number),
-        }
+        let (prompt, proposal) = (Prompt::Text(text), number % 5);
+        Ask { prompt, context_digest, proposal, seed: u64::from(number) }
     };
-    (0..count).map(order).collect()
+    (0..count).map(ask).collect()
 }
 
-fn write(backend: &mut OpenAi, orders: &[Order]) -> Result<Vec<Outcome>, TeacherError> {
-    let sampling = Sampling { policy: backend.first_policy(), temperature: Micro(1_000_000) };
-    backend.write(orders, &sampling, &mut |_, _| {})
+fn write(endpoint: &mut OpenAi, asks: &[Ask]) -> Result<Vec<Answer>, Unanswered> {
+    endpoint.ask(asks, 1.0, &mut |_, _| {})
 }
 
 /// The text, or the reason without one.
-fn said(outcome: &Outcome) -> Result<&str, &str> {
-    match outcome {
-        Outcome::Written(written) => Ok(&written.text),
-        Outcome::Missed(reason) => Err(reason),
+fn said(answer: &Answer) -> Result<&str, &str> {
+    match answer {
+        Answer::Written(written) => Ok(&written.text),
+        Answer::Missed(reason) => Err(reason),
     }
 }
 

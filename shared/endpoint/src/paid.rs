@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::egress::{Durable, Journal, JournalError, Spent};
 
-/// Where the replies lie in the teacher's state folder.
+/// Where the replies lie in the state folder.
 const FILE: &str = "backend/replies.jsonl";
 
 /// How a stored answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// With a reply.
     Written,
     /// With a refusal.
@@ -30,17 +30,17 @@ pub(super) enum Ending {
 /// One answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PaidReply {
-    pub(super) key: Digest,
-    pub(super) ending: Ending,
+pub(crate) struct PaidReply {
+    pub(crate) key: Digest,
+    pub(crate) ending: Ending,
     /// Word for word.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// As the endpoint says: `stop`, `length`, ….
-    pub(super) finish: Option<String>,
-    pub(super) spent: Spent,
+    pub(crate) finish: Option<String>,
+    pub(crate) spent: Spent,
     /// The endpoint refused the schema, so it was asked for without.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) schema_refused: bool,
+    pub(crate) schema_refused: bool,
 }
 
 /// A store that does not open.
@@ -67,13 +67,13 @@ pub enum PaidError {
 }
 
 /// The store.
-pub(super) struct Paid {
+pub(crate) struct Paid {
     journal: Journal,
     known: HashMap<Digest, PaidReply>,
 }
 
 /// Names an order: endpoint, model, prompt and settings are in `url` and `body`.
-pub(super) fn key(url: &str, body: &[u8], seed: u64, proposal: u32) -> Digest {
+pub(crate) fn key(url: &str, body: &[u8], seed: u64, proposal: u32) -> Digest {
     let mut bytes = b"seal/paid-reply/v1".to_vec();
     for part in [url.as_bytes(), body] {
         bytes.extend((part.len() as u64).to_le_bytes());
@@ -86,7 +86,7 @@ pub(super) fn key(url: &str, body: &[u8], seed: u64, proposal: u32) -> Digest {
 
 impl Paid {
     /// Opens the store under a state folder.
-    pub(super) fn open(state: &Path) -> Result<Self, PaidError> {
+    pub(crate) fn open(state: &Path) -> Result<Self, PaidError> {
         let path = state.join(FILE);
         let (journal, lines) = Journal::open(&path)
             .map_err(|source| PaidError::Open { path: path.clone(), source })?;
@@ -107,13 +107,13 @@ impl Paid {
     /// # Errors
     /// An answer could not be kept since the start: then what is known may not be on disk, and what
     /// would be paid for could not be kept either.
-    pub(super) fn get(&self, key: &Digest) -> Result<Option<&PaidReply>, JournalError> {
+    pub(crate) fn get(&self, key: &Digest) -> Result<Option<&PaidReply>, JournalError> {
         self.journal.sound()?;
         Ok(self.known.get(key))
     }
 
     /// Starts to keep an answer; done when it is durable.
-    pub(super) fn keep(&mut self, reply: PaidReply) -> Durable {
+    pub(crate) fn keep(&mut self, reply: PaidReply) -> Durable {
         // Strings and numbers only: it always has a JSON form.
         let text = serde_json::to_string(&reply).unwrap_or_default();
         self.known.insert(reply.key, reply);
