@@ -65,6 +65,8 @@ fn check(path: &Path) {
         "teacher.toml" => drop(seal_teacher::TeacherConfig::load(path).expect(&shown)),
         "student.toml" => drop(seal_student::StudentConfig::load(path).expect(&shown)),
         "auditor.toml" => drop(seal_auditor::config::AuditorConfig::load(path).expect(&shown)),
+        "judge.toml" => drop(seal_judge::JudgeConfig::load(path).expect(&shown)),
+        "constitution.toml" => drop(seal_judge::Constitution::read(path).expect(&shown)),
         "rules.toml" => drop(seal_auditor::rules::Rules::load(path).expect(&shown)),
         other => panic!("no test knows `{other}` ({shown})"),
     }

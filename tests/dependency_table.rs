@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates that each of our crates may use in its product (not in its tests).
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("seal-protocol", &[]),
     ("seal-trust", &["seal-protocol"]),
     ("seal-model", &[]),
@@ -22,6 +22,10 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("seal-conductor", &["seal-protocol", "seal-trust", "seal-service"]),
     ("seal-miniature", &["seal-model", "seal-training"]),
     ("seal-bench", &["seal-miniature", "seal-model", "seal-training"]),
+    (
+        "seal-judge",
+        &["seal-protocol", "seal-trust", "seal-witness", "seal-service", "seal-endpoint"],
+    ),
     (
         "seal-teacher",
         &[
@@ -64,6 +68,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "seal-model",
             "seal-hub",
             "seal-endpoint",
+            "seal-judge",
             "seal-teacher",
             "seal-student",
             "seal-auditor",

@@ -89,7 +89,10 @@ impl Stolen {
         let (edits, count) = (self.edits(&request), request.candidates.len());
         let subject = vec![Subject::new("audit-request", digest_of(&request).unwrap())];
         let request = sign_statement(&self.student, &Statement::new(subject, request)).unwrap();
-        let job = auditor.client.submit(path::AUDITS, &AuditSubmission { request, edits }).await;
+        let job = auditor
+            .client
+            .submit(path::AUDITS, &AuditSubmission { request, edits, judgements: vec![] })
+            .await;
         let done: Result<Audited, ClientError> =
             auditor.client.wait_job(&job.unwrap(), Duration::from_secs(120), |_, _| {}).await;
         let mut rows = self.run.ledger();

@@ -48,6 +48,10 @@ pub struct Annex {
     /// The written policy that was asked; absent where none is configured or nothing was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_bundle_digest: Option<Digest>,
+    /// The constitution that edits were held against; absent where no judge is demanded or nothing was
+    /// asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constitution_digest: Option<Digest>,
     /// The items and the base's outcomes.
     pub panels: Vec<Panel>,
     /// Every candidate in the request's order.
@@ -64,6 +68,9 @@ pub struct CandidateAnnex {
     pub edit_digests: Vec<Digest>,
     /// The tensors, if bytes came at all.
     pub adapter_digest: Option<Digest>,
+    /// The judgements on its edits that came and verified, by the digest of their signed payload, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judgement_digests: Vec<Digest>,
     /// What came of training it again; absent if that was not asked for or it never came so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recomputation: Option<Recomputed>,
@@ -86,6 +93,8 @@ pub struct Measured {
     pub edit_digests: Vec<Digest>,
     /// The tensors.
     pub adapter_digest: Option<Digest>,
+    /// The judgements on its edits, sorted.
+    pub judgement_digests: Vec<Digest>,
     /// The early stages.
     pub early: Vec<StageRecord>,
     /// What came of training it again.
@@ -112,6 +121,8 @@ pub struct Terms<'a> {
     pub alpha: f64,
     /// Which adapters are trained again; `None`: none.
     pub recompute: Option<Share>,
+    /// The constitution that edits are held against, where a judge is demanded.
+    pub constitution: Option<Digest>,
     /// Written policy, where there is one.
     pub policy: Option<&'a Policy>,
 }
@@ -137,6 +148,7 @@ impl Annex {
             alpha: terms.alpha,
             recompute: terms.recompute,
             policy_bundle_digest: policy.map(Policy::digest),
+            constitution_digest: terms.constitution,
             candidates: candidates.into_iter().map(|measured| measured.noted(&panels)).collect(),
             panels,
         };
@@ -248,6 +260,7 @@ impl Measured {
             context_digests: self.context_digests,
             edit_digests: self.edit_digests,
             adapter_digest: self.adapter_digest,
+            judgement_digests: self.judgement_digests,
             recomputation: self.recomputation,
             outcomes: self.outcomes,
             summary: summary.unwrap_or_default(),

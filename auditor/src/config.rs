@@ -76,6 +76,9 @@ pub struct AuditorConfig {
     /// Levels and limits of the gate, and the selection rule.
     #[serde(default)]
     pub gate: GateSettings,
+    /// A judge who holds every edit against a constitution; absent: none is demanded.
+    #[serde(default)]
+    pub judge: Option<JudgeConfig>,
     /// Written policy, asked after the gate; absent: none is.
     #[serde(default)]
     pub policy: Option<PolicyConfig>,
@@ -106,6 +109,14 @@ pub struct VaultConfig {
     pub retention_items_per_edit: usize,
     /// The same for the refusal suite, and for the harmless one.
     pub refusal_items_per_edit: usize,
+}
+
+/// `[judge]`. The judge is a process of its own; this one takes its signed judgements in.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JudgeConfig {
+    /// The constitution: the same file, byte for byte, as the judge's.
+    pub constitution: PathBuf,
 }
 
 /// `[policy]`.
@@ -189,12 +200,14 @@ impl AuditorConfig {
             &mut self.vault.rules,
             &mut self.confinement.decoy_dir,
         ];
+        let constitution = self.judge.as_mut().map(|judge| &mut judge.constitution);
         let bundle = self.policy.as_mut().map(|policy| &mut policy.bundle);
         let refusals = self.vault.refusals.iter_mut().chain(&mut self.vault.benign);
         let tables = self.recomputation.as_mut().map(|settings| &mut settings.update_tables);
         let paths = own
             .into_iter()
             .chain(bundle)
+            .chain(constitution)
             .chain(refusals)
             .chain(tables)
             .chain(&mut self.confinement.must_not_read);

@@ -76,6 +76,7 @@ fn plan(config: &AuditorConfig, asked: Option<&Asked>) -> ConfinementPlan {
             .cloned()
             .chain(linked)
             .chain(bundle)
+            .chain(config.judge.as_ref().map(|judge| judge.constitution.clone()))
             .chain(replay)
             .collect(),
         write: vec![config.state.clone()],
@@ -102,7 +103,7 @@ fn build(
     let desk = LedgerDesk::open(&state, root, Arc::clone(&context.clock))?;
     Ok(Built {
         router: router(context, uploads, Arc::new(desk)),
-        base_model_digest: worker.base_model_digest(),
+        base_model_digest: Some(worker.base_model_digest()),
         worker,
     })
 }

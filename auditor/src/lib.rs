@@ -15,6 +15,7 @@ pub mod gate;
 pub mod graders;
 pub mod grading;
 pub mod items;
+pub mod judge;
 pub mod ledger;
 mod ledger_http;
 mod level;

@@ -18,7 +18,7 @@ use seal_witness::{RootSource, own_key};
 use serde::Serialize;
 
 use crate::audit::{Auditor, BaseCache, Identity, Parts};
-use crate::config::{AuditorConfig, default_audit_limit_s};
+use crate::config::{AuditorConfig, JudgeConfig, default_audit_limit_s};
 use crate::gate::GateSettings;
 use crate::grading::{Grading, Gradings};
 use crate::items::Item;
@@ -87,6 +87,8 @@ struct Deciding<'a> {
     policy: Option<WrittenPolicy>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recomputation: Option<TrainedAgain>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    constitution_digest: Option<Digest>,
     /// Left out where nobody says, so that policy digests of before stay.
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_time_limit_s: Option<u64>,
@@ -128,6 +130,8 @@ pub(crate) fn auditor(
     let (measurer, recomputation) = measurer(&config, asked, &vault)?;
     let perturbed = perturbed(&config, &measurer, &vault, &commitment)?;
     let policy = policy(&config)?;
+    let constitution = constitution(&config, &secrets.root)?;
+    let constitution_digest = constitution.as_ref().map(|kept| kept.digest);
     let policy_digest = digest_of(&Deciding {
         gate: &settings,
         prompt: &config.prompt,
@@ -138,6 +142,7 @@ pub(crate) fn auditor(
         refusal_items_per_edit: config.vault.refusal_items_per_edit,
         policy: written(&config, policy.as_ref()),
         recomputation,
+        constitution_digest,
         audit_time_limit_s: Some(config.audit_time_limit_s)
             .filter(|limit| *limit != default_audit_limit_s()),
     })?;
@@ -153,8 +158,9 @@ pub(crate) fn auditor(
     let scope = scope(&config, &measurer)?;
     let time_limit = config.audit_time_limit();
     let signer = LedgerKey { key: secrets.ledger_key, origin: config.ledger_origin };
-    let in_force =
+    let mut in_force =
         in_force(&secrets.roots, measurer.base_model_digest(), policy_digest, policy.as_ref())?;
+    in_force.artefacts.extend(constitution);
     let mut ledger = Ledger::open(&config.state, signer, &secrets.root, in_force, now)?;
     rotation::take_over(&mut ledger, &vault, &settings, now)?;
     Ok(Auditor::new(Parts {
@@ -172,6 +178,7 @@ pub(crate) fn auditor(
         vault,
         rules,
         settings,
+        constitution: constitution_digest,
         policy,
         gradings: config.grading,
         retention_items: config.vault.retention_items_per_edit,
@@ -200,6 +207,21 @@ fn policy(config: &AuditorConfig) -> Result<Option<Policy>> {
         "the written policy passed its own tests"
     );
     Ok(Some(policy))
+}
+
+/// The constitution that edits are held against, as it will be kept.
+fn constitution(config: &AuditorConfig, root: &TrustedRoot) -> Result<Option<Artefact>> {
+    let Some(JudgeConfig { constitution }) = &config.judge else { return Ok(None) };
+    let named = || format!("the constitution `{}`", constitution.display());
+    ensure!(
+        root.root().roles.contains_key(&Role::Judge),
+        "[judge] demands judgements, and the trust root names no judge key: `seal trust change --add \
+         judge=KEY.pub.pem`, or leave the table out"
+    );
+    let body = std::fs::read(constitution)
+        .with_context(|| format!("cannot read {}; set it under [judge]", named()))?;
+    ensure!(!body.is_empty(), "{} is empty", named());
+    Ok(Some(Artefact { kind: ArtefactKind::Constitution, digest: sha256(&body), body }))
 }
 
 fn written(config: &AuditorConfig, policy: Option<&Policy>) -> Option<WrittenPolicy> {

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use seal_protocol::{
     AdapterFile, AuditPurpose, AuditRequest, AuditSubmission, Audited, Candidate, Digest,
-    Directives, EditOrigin, Enforcement, EnforcementLevel, Envelope, Evaluator, LedgerEvent,
-    LossPart, Micro, Role, SelfEdit, Statement, Subject, TrainingExample, UnixSeconds,
+    Directives, EditOrigin, Enforcement, EnforcementLevel, Envelope, Evaluator, JudgeRuling,
+    Judgement, LedgerEvent, LossPart, Micro, Role, SelfEdit, Statement, Subject, TrainingExample,
+    Trial, UnixSeconds,
 };
 use seal_service::clock::{Clock, FixedClock};
 use seal_service::store::ContentStore;
@@ -43,6 +44,7 @@ pub(crate) struct Keys {
     pub(crate) student: SigningKey,
     pub(crate) auditor: SigningKey,
     pub(crate) ledger: SigningKey,
+    pub(crate) judge: SigningKey,
 }
 
 /// An auditor with its surroundings.
@@ -54,6 +56,8 @@ pub(crate) struct World {
     pub(crate) base_asked: Arc<std::sync::atomic::AtomicUsize>,
     pub(crate) settings: GateSettings,
     pub(crate) policy: Option<Policy>,
+    /// Text of the constitution, where a judge is demanded.
+    pub(crate) constitution: Option<&'static str>,
     pub(crate) recompute: Share,
     pub(crate) time_limit: Duration,
     pub(crate) trained_again: Arc<std::sync::atomic::AtomicUsize>,
@@ -75,6 +79,11 @@ impl World {
         Self::with_limits(Limits::default())
     }
 
+    /// One that demands a judge.
+    pub(crate) fn judged(constitution: &'static str) -> Self {
+        Self { constitution: Some(constitution), ..Self::new() }
+    }
+
     pub(crate) fn with_limits(limits: Limits) -> Self {
         let keys = Keys {
             root: key(1),
@@ -82,6 +91,7 @@ impl World {
             student: key(3),
             auditor: key(4),
             ledger: key(5),
+            judge: key(6),
         };
         let root = TrustRoot::first(UnixSeconds(NOW.0 + 1_000_000), limits)
             .with_key(Role::Root, &keys.root.public())
@@ -89,6 +99,7 @@ impl World {
             .with_key(Role::Student, &keys.student.public())
             .with_key(Role::Auditor, &keys.auditor.public())
             .with_key(Role::Ledger, &keys.ledger.public())
+            .with_key(Role::Judge, &keys.judge.public())
             .with_key(Role::Witness, &witness_key().public());
         let file = envelope_to_bytes(&sign_root(&root, &[&keys.root]).unwrap());
         let folder = tempfile::tempdir().unwrap();
@@ -101,6 +112,7 @@ impl World {
             base_asked: Arc::default(),
             settings: GateSettings::default(),
             policy: None,
+            constitution: None,
             recompute: Share::Never,
             time_limit: Duration::from_secs(3600),
             trained_again: Arc::default(),
@@ -150,7 +162,12 @@ impl World {
             digest: self.root.digest(),
             body: self.root.file().to_vec(),
         };
-        let artefacts = self.policy.iter().map(kept).chain([root]).collect();
+        let constitution = self.constitution.map(|text| Artefact {
+            kind: ArtefactKind::Constitution,
+            digest: sha256(text.as_bytes()),
+            body: text.as_bytes().to_vec(),
+        });
+        let artefacts = self.policy.iter().map(kept).chain([root]).chain(constitution).collect();
         let signer = LedgerKey { key: SigningKey::from_seed([5; 32]), origin: ORIGIN.to_owned() };
         Ledger::open(&self.state(), signer, &self.root, InForce { event, artefacts }, NOW).unwrap()
     }
@@ -171,6 +188,7 @@ impl World {
             rules: self.rules(&vault),
             vault,
             settings: self.settings.clone(),
+            constitution: self.constitution(),
             policy: self.policy.clone(),
             gradings: crate::grading::Gradings::default(),
             retention_items: 20,
@@ -189,6 +207,10 @@ impl World {
             clock: self.clock.clone(),
             time_limit: self.time_limit,
         }))
+    }
+
+    fn constitution(&self) -> Option<Digest> {
+        self.constitution.map(|text| sha256(text.as_bytes()))
     }
 
     /// As many as the gate asks for.
@@ -389,7 +411,31 @@ impl World {
         let subject = vec![Subject::new("audit-request", digest_of(&request).unwrap())];
         let request =
             sign_statement(&self.keys.student, &Statement::new(subject, request)).unwrap();
-        AuditSubmission { request, edits }
+        AuditSubmission { request, edits, judgements: Vec::new() }
+    }
+
+    /// What the judge says of an edit, under the constitution of this world.
+    pub(crate) fn judgement(
+        &self,
+        edit: &Envelope,
+        violated: &[&str],
+        change: impl FnOnce(&mut Judgement),
+    ) -> Envelope {
+        let nobody = Digest::from_bytes([7; 32]);
+        let mut judgement = Judgement {
+            edit_digest: edit_digest(edit),
+            ruling: if violated.is_empty() { JudgeRuling::Permit } else { JudgeRuling::Forbid },
+            violated: violated.iter().map(|&name| name.to_owned()).collect(),
+            constitution_digest: self.constitution().unwrap_or(nobody),
+            judge: "test".to_owned(),
+            judge_digest: nobody,
+            prompt_digest: nobody,
+            reply_schema: None,
+            trial: Trial { attacks: 1, caught: 1, harmless: 1, passed: 1 },
+        };
+        change(&mut judgement);
+        let subject = vec![Subject::new("self-edit", judgement.edit_digest)];
+        sign_statement(&self.keys.judge, &Statement::new(subject, judgement)).unwrap()
     }
 
     /// One edit on one context, one candidate per skill.

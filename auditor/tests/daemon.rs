@@ -128,6 +128,7 @@ impl Run {
         let submission = AuditSubmission {
             request: sign(&self.student, request),
             edits: vec![sign(&self.teacher, edit)],
+            judgements: vec![],
         };
         (submission, [adapter_config, tensors])
     }

@@ -60,7 +60,7 @@ pub(crate) enum Command {
     Promote(Promote),
     /// Serve an earlier version, or the base; takes seconds and stays in the history.
     Rollback(Rollback),
-    /// What left this machine: each request of the teacher to an API, byte for byte.
+    /// What left this machine: each request of teacher or judge to an API, byte for byte.
     Egress(Egress),
     /// Keys and the trust root: make, read, change, sign, install.
     #[command(subcommand)]
@@ -102,6 +102,8 @@ pub(crate) enum Command {
     Student(Daemon),
     /// Run the auditor daemon.
     Auditor(Daemon),
+    /// Run the judge daemon.
+    Judge(Daemon),
     /// Print shell completions.
     Completions {
         /// bash, zsh, fish, elvish or powershell.
@@ -190,6 +192,9 @@ pub(crate) struct Init {
     /// The base model's folder, in the format of Hugging Face; it is copied.
     #[arg(long, value_name = "FOLDER", requires = "from")]
     pub(crate) base_model: Option<PathBuf>,
+    /// Have every edit held against a constitution: a folder with judge.toml and constitution.toml.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) judge: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) size: SizeArgs,
 }
@@ -236,6 +241,9 @@ pub(crate) struct Verify {
 pub(crate) struct Egress {
     /// Print the bytes of this request.
     pub(crate) number: Option<u64>,
+    /// Whose requests.
+    #[arg(long, default_value = "teacher", value_parser = ["teacher", "judge"])]
+    pub(crate) role: String,
 }
 
 #[derive(Args, Debug)]
@@ -523,6 +531,15 @@ pub(crate) enum Check {
         /// an edit that every gate passed.
         #[arg(long = "input", value_name = "FILE")]
         inputs: Vec<PathBuf>,
+    },
+    /// A judge on the cases of its constitution, or on texts of your own, before anything depends on it.
+    Judge {
+        /// The judge's config.
+        #[arg(long, value_name = "FILE", default_value = "judge.toml")]
+        config: PathBuf,
+        /// JSON Lines of texts: `text`, perhaps `ruling` (`permit` or `forbid`) to compare with; default:
+        /// the constitution's cases.
+        file: Option<PathBuf>,
     },
     /// How much of a reward is the edit and how much the seed, and what the edits it picks are worth:
     /// ours beside the paper's scheme at equal compute, on the miniature.

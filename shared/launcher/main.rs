@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Command::Teacher(role) => seal_teacher::run(&role.config),
         Command::Student(role) => seal_student::run(&role.config),
         Command::Auditor(role) => seal_auditor::run(&role.config),
+        Command::Judge(role) => seal_judge::run(&role.config),
         Command::Completions { shell } => commands::completions(shell),
         command => match operate(cli.global, command) {
             Ok(None) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! Where things lie in a run folder.
 //!
 //! ```text
-//! run.toml teacher.toml student.toml auditor.toml   settings, as they were resolved
+//! run.toml teacher.toml student.toml auditor.toml   settings, as they were resolved; judge.toml, if any
 //! trust/       root.json (signed), root.sha256, one public key per role
 //! keys/        private keys, 0600
 //! base/        the base model
@@ -65,13 +65,16 @@ pub(crate) struct RunConfig {
     pub(crate) tls: Option<CallersConfig>,
 }
 
-/// Addresses of the three daemons.
+/// Addresses of the daemons.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Endpoints {
     pub(crate) teacher: String,
     pub(crate) student: String,
     pub(crate) auditor: String,
+    /// Who holds edits against a constitution, where the auditors demand that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) judge: Option<String>,
     /// Further auditors, where the trust root demands several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) other_auditors: Vec<String>,
@@ -194,9 +197,17 @@ impl RunDir {
             Role::Teacher => endpoints.teacher,
             Role::Student => endpoints.student,
             Role::Auditor => endpoints.auditor,
+            Role::Judge => endpoints
+                .judge
+                .context("run.toml names no judge; add `judge = \"unix:sockets/judge.sock\"` under [endpoints]")?,
             other => bail!("the {other} role has no daemon"),
         };
         self.resolved(&text)
+    }
+
+    /// Whether somebody holds this run's edits against a constitution.
+    pub(crate) fn has_judge(&self) -> Result<bool> {
+        Ok(self.run_config()?.endpoints.judge.is_some())
     }
 
     fn resolved(&self, endpoint: &str) -> Result<Endpoint> {
@@ -219,6 +230,7 @@ impl RunDir {
             teacher: client(&endpoints.teacher, Party::Teacher)?,
             student: client(&endpoints.student, Party::Student)?,
             auditor: client(&endpoints.auditor, Party::Auditor)?,
+            judge: endpoints.judge.iter().map(|at| client(at, Party::Judge)).next().transpose()?,
         })
     }
 

@@ -1,4 +1,4 @@
-//! The three daemons of one run folder: those of this machine alive for as long as a command needs
+//! The daemons of one run folder: those of this machine alive for as long as a command needs
 //! them, those of other hosts found there.
 
 use anyhow::{Context, Result, bail, ensure};
@@ -24,9 +24,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// All three.
+    /// All three, and the judge where there is one.
     pub(crate) async fn start(run: &RunDir) -> Result<Self> {
-        let session = Self::start_roles(run, &ORDER).await?;
+        let judge = run.has_judge()?.then_some(Role::Judge);
+        let roles: Vec<Role> = judge.into_iter().chain(ORDER).collect();
+        let session = Self::start_roles(run, &roles).await?;
         match agree(session.seen.iter().map(|(_, health)| health)) {
             Ok(()) => Ok(session),
             Err(error) => {
@@ -148,11 +150,12 @@ fn agree<'a>(all: impl Iterator<Item = &'a Health>) -> Result<()> {
             "the {role} speaks protocol {version} and this program {}; run one version of SEAL everywhere",
             seal_protocol::VERSION
         );
-        let (first, digest) = *base.get_or_insert((role, health.base_model_digest));
+        let Some(held) = health.base_model_digest else { continue };
+        let (first, digest) = *base.get_or_insert((role, held));
         ensure!(
-            digest == health.base_model_digest,
+            digest == held,
             "the {role} has the base model {} and the {first} {}; put one model on all hosts",
-            health.base_model_digest.short(),
+            held.short(),
             digest.short()
         );
     }

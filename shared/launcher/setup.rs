@@ -4,6 +4,8 @@
 //! role, and each role confines itself to its own. Built beside its final name and renamed last, so
 //! that a failure leaves nothing half-written.
 
+mod judge;
+
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -42,9 +44,9 @@ const REPLAY_LINES: usize = 3000;
 /// The best plan that needs no learning, as the control arm forces it.
 const FIXED_PLAN: [&str; 2] = ["plan_mixed", "size_12"];
 
-/// Makes the folder of the miniature.
-pub(crate) fn make(folder: &Path, size: &Size) -> Result<RunDir> {
-    make_with(folder, |run| fill(run, size))
+/// Makes the folder of the miniature, with a judge where a folder with its files is named.
+pub(crate) fn make(folder: &Path, size: &Size, judge: Option<&Path>) -> Result<RunDir> {
+    make_with(folder, |run| fill(run, size, judge))
 }
 
 /// Makes a folder with the configs of another one and a base model; passages and questions are still
@@ -54,8 +56,9 @@ pub(crate) fn make_from(
     configs: &Path,
     base_model: &Path,
     said: &SizeArgs,
+    judge: Option<&Path>,
 ) -> Result<RunDir> {
-    make_with(folder, |run| fill_from(run, configs, base_model, said))
+    make_with(folder, |run| fill_from(run, configs, base_model, said, judge))
 }
 
 fn make_with(folder: &Path, fill: impl FnOnce(&RunDir) -> Result<()>) -> Result<RunDir> {
@@ -79,17 +82,24 @@ fn make_with(folder: &Path, fill: impl FnOnce(&RunDir) -> Result<()>) -> Result<
     RunDir::open(folder)
 }
 
-fn fill(run: &RunDir, size: &Size) -> Result<()> {
+fn fill(run: &RunDir, size: &Size, judge: Option<&Path>) -> Result<()> {
     make_folders(run)?;
-    let root_digest = make_trust(run)?;
+    let root_digest = make_trust(run, judge.is_some())?;
     seal_miniature::base::write_base(&run.path("base"))?;
     write_data(run, size)?;
-    write_configs(run, size, &root_digest)
+    write_configs(run, size, &root_digest)?;
+    judge.map_or(Ok(()), |judge| judge::add(run, judge, &root_digest))
 }
 
 /// Files of `configs` keep their words; the trust root's digest is put in, and what the user said beside
 /// them. A preset inside another one holds only what differs from it.
-fn fill_from(run: &RunDir, configs: &Path, base_model: &Path, said: &SizeArgs) -> Result<()> {
+fn fill_from(
+    run: &RunDir,
+    configs: &Path,
+    base_model: &Path,
+    said: &SizeArgs,
+    judge: Option<&Path>,
+) -> Result<()> {
     let read = |name: &str| {
         let own = configs.join(name);
         let inherited = configs.parent().map(|parent| parent.join(name));
@@ -104,7 +114,7 @@ fn fill_from(run: &RunDir, configs: &Path, base_model: &Path, said: &SizeArgs) -
     let roles = [Role::Teacher, Role::Student, Role::Auditor];
     let texts = roles.map(|role| read(&format!("{role}.toml")));
     make_folders(run)?;
-    let root_digest = make_trust(run)?;
+    let root_digest = make_trust(run, judge.is_some())?;
     copy_files(base_model, &run.path("base"))?;
     let mut settings: DocumentMut = settings.parse().context("run.toml")?;
     put_said(&mut settings, said)?;
@@ -118,7 +128,7 @@ fn fill_from(run: &RunDir, configs: &Path, base_model: &Path, said: &SizeArgs) -
         }
         fs::write(run.config_file(role), config.to_string())?;
     }
-    Ok(())
+    judge.map_or(Ok(()), |judge| judge::add(run, judge, &root_digest))
 }
 
 /// Into a `run.toml` whose comments stay.
@@ -173,8 +183,9 @@ fn private_folder(path: &PathBuf) -> Result<()> {
 }
 
 /// One key per role, and a trust root that names them. Returns the root's digest.
-fn make_trust(run: &RunDir) -> Result<String> {
-    let keys = SIGNERS.map(|role| (role, SigningKey::generate()));
+fn make_trust(run: &RunDir, with_judge: bool) -> Result<String> {
+    let signers = SIGNERS.into_iter().chain(with_judge.then_some(Role::Judge));
+    let keys: Vec<_> = signers.map(|role| (role, SigningKey::generate())).collect();
     for (role, key) in &keys {
         key.write(&run.key_file(*role))?;
         fs::write(run.path(&format!("trust/{role}.pub.pem")), key.public().to_pem())?;

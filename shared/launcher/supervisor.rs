@@ -1,4 +1,4 @@
-//! Starts the three daemons, waits until each is ready, stops them in reverse order.
+//! Starts the daemons, waits until each is ready, stops them in reverse order.
 //!
 //! Daemons are programs plus a config file; the launcher holds none of their keys and has no flag
 //! that overrides a value of the auditor.

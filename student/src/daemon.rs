@@ -75,7 +75,7 @@ fn build(
     Ok(Built {
         router: router(context, student.state.clone(), student.adapters.clone())
             .merge(seal_witness::route(student.witness.clone())),
-        base_model_digest: student.base_model_digest(),
+        base_model_digest: Some(student.base_model_digest()),
         worker: student,
     })
 }

@@ -92,7 +92,7 @@ fn build(
     let teacher = Teacher::load(config, identity, context.clock.clone())?;
     Ok(Built {
         router: router(context).merge(seal_witness::route(teacher.witness.clone())),
-        base_model_digest: teacher.base_model_digest(),
+        base_model_digest: Some(teacher.base_model_digest()),
         worker: teacher,
     })
 }

@@ -14,17 +14,27 @@ pub(crate) enum Who {
     TeacherWithApi,
     Student,
     Auditor,
+    Judge,
 }
 
 impl Who {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Teacher, Self::TeacherWithApi, Self::Student, Self::Auditor];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Teacher, Self::TeacherWithApi, Self::Student, Self::Auditor, Self::Judge];
+
+    /// A folder that its config lets it read and not write; of the judge's it reads one file.
+    fn may_read(self, stage: &Stage) -> PathBuf {
+        match self {
+            Self::Judge => stage.run.path("judge"),
+            _ => stage.run.path("base"),
+        }
+    }
 
     fn role(self) -> &'static str {
         match self {
             Self::Teacher | Self::TeacherWithApi => "teacher",
             Self::Student => "student",
             Self::Auditor => "auditor",
+            Self::Judge => "judge",
         }
     }
 }
@@ -80,12 +90,12 @@ impl Inside {
             .env("SEAL_ESCAPE_ROLE", who.role())
             .env("SEAL_ESCAPE_STAGE", stage.run.path("outside"))
             .env("SEAL_ESCAPE_OWN", own)
-            .env("SEAL_ESCAPE_READ", stage.run.path("base"))
+            .env("SEAL_ESCAPE_READ", who.may_read(stage))
             .env("SEAL_ESCAPE_PORT", stage.port().to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(log_file(stage)).unwrap());
-        if who == Who::TeacherWithApi {
+        if matches!(who, Who::TeacherWithApi | Who::Judge) {
             command.env("SEAL_ESCAPE_API", stage.api().to_string());
         }
         command
@@ -109,11 +119,12 @@ fn read(text: &str) -> Answers {
 }
 
 /// The run folder's own config of a role, under a profile; that of a teacher with an API is the one in
-/// `configs/api-teacher`, with an endpoint on this machine.
+/// `configs/api-teacher`. Both that have an endpoint have it on this machine.
 fn config(stage: &Stage, who: Who, profile: &str) -> PathBuf {
     let role = who.role();
     let text = match who {
         Who::TeacherWithApi => api_teacher(stage),
+        Who::Judge => judge(stage),
         _ => std::fs::read_to_string(stage.run.path(&format!("{role}.toml"))).unwrap(),
     };
     let text: Vec<String> = text
@@ -130,16 +141,35 @@ fn config(stage: &Stage, who: Who, profile: &str) -> PathBuf {
 
 fn api_teacher(stage: &Stage) -> String {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/api-teacher/teacher.toml");
-    let mut text = std::fs::read_to_string(shipped).unwrap();
+    let text = std::fs::read_to_string(shipped).unwrap();
+    let keyless = [
+        ("allow_loopback = false", "allow_loopback = true"),
+        ("api_key_file = \"keys/api-key\"", ""),
+    ];
+    at_home(stage, text, &keyless)
+}
+
+fn judge(stage: &Stage) -> String {
+    let text = std::fs::read_to_string(stage.run.path("judge.toml")).unwrap();
+    let keyless = [
+        ("[egress]\n", "[egress]\nallow_loopback = true\n"),
+        ("api_key_env = \"JUDGE_API_KEY\"", ""),
+    ];
+    at_home(stage, text, &keyless)
+}
+
+/// A config whose endpoint is on this machine and asks for no key.
+fn at_home(stage: &Stage, mut text: String, keyless: &[(&str, &str)]) -> String {
     let host = format!("127.0.0.1:{}", stage.api());
-    for (old, new) in [
-        ("base_url = \"https://api.openai.com/v1\"", format!("base_url = \"http://{host}/v1\"")),
-        ("allow_hosts = [\"api.openai.com\"]", format!("allow_hosts = [\"{host}\"]")),
-        ("allow_loopback = false", "allow_loopback = true".to_owned()),
-        ("api_key_file = \"keys/api-key\"", String::new()),
-    ] {
-        assert!(text.contains(old), "configs/api-teacher/teacher.toml no longer says `{old}`");
-        text = text.replace(old, &new);
+    let (url, allowed) =
+        (format!("base_url = \"http://{host}/v1\""), format!("allow_hosts = [\"{host}\"]"));
+    let endpoint = [
+        ("base_url = \"https://api.openai.com/v1\"", url.as_str()),
+        ("allow_hosts = [\"api.openai.com\"]", allowed.as_str()),
+    ];
+    for (old, new) in endpoint.iter().chain(keyless) {
+        assert!(text.contains(old), "the shipped config no longer says `{old}`");
+        text = text.replace(old, new);
     }
     text
 }

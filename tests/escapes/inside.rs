@@ -12,7 +12,7 @@
 //! | `SEAL_ESCAPE_OWN` | a folder that the role may write |
 //! | `SEAL_ESCAPE_READ` | a folder that the role may read |
 //! | `SEAL_ESCAPE_PORT` | a TCP port of this machine with somebody behind it who should hear nothing |
-//! | `SEAL_ESCAPE_API` | the one port that a teacher with an API may reach |
+//! | `SEAL_ESCAPE_API` | the one port that a role with an endpoint may reach |
 //! | `SEAL_ESCAPE_UNCONFINED` | try at once: the same in a process that is not confined |
 //! | `SEAL_ESCAPE_THREAD` | try nothing; start a thread before the daemon does anything |
 

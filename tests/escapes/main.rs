@@ -62,13 +62,14 @@ pub(crate) struct Stage {
     udp: UdpSocket,
     unix: UnixListener,
     named: UnixListener,
-    /// The one port that a teacher with an API may reach, at two addresses of this machine.
+    /// The one port that a teacher with an API and a judge may reach, at two addresses of this machine.
     api: (TcpListener, TcpListener),
 }
 
 impl Stage {
     fn new() -> Self {
-        let run = Run::small(&["--contexts", "1", "--held-out", "0"]);
+        let judge = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/judge");
+        let run = Run::small(&["--contexts", "1", "--held-out", "0", "--judge", judge]);
         let outside = run.path("outside");
         std::fs::create_dir(&outside).unwrap();
         for file in ["secret", "mode"] {

@@ -94,8 +94,8 @@ fn same(said: &str, seen: &str, to_the_word: bool) -> bool {
 
 fn table(answers: &[(Who, Answers)]) -> String {
     let mut text = String::from(
-        "| tried | teacher | teacher with an API | student | auditor | not closed, because |\n\
-         |---|---|---|---|---|---|\n",
+        "| tried | teacher | teacher with an API | student | auditor | judge | not closed, because |\n\
+         |---|---|---|---|---|---|---|\n",
     );
     // The one with a way out has every row.
     let all = answers.iter().max_by_key(|(_, answers)| answers.len());

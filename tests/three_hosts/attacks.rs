@@ -151,7 +151,7 @@ async fn call(hosts: &Hosts, own: &Pair, endpoint: &str, expected: Party) -> Str
 fn submission() -> AuditSubmission {
     let nothing =
         Envelope { payload: String::new(), payload_type: TRUST_DOMAIN.into(), signatures: vec![] };
-    AuditSubmission { request: nothing, edits: vec![] }
+    AuditSubmission { request: nothing, edits: vec![], judgements: vec![] }
 }
 
 #[track_caller]

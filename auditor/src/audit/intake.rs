@@ -1,10 +1,10 @@
-//! What came in, verified: the student's request, the teacher's edits.
+//! What came in, verified: the student's request, the teacher's edits, the judge's judgements.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use seal_protocol::{
     ADAPTER_CONFIG_FILE, ADAPTER_MODEL_FILE, AuditPurpose, AuditRequest, AuditSubmission,
-    Candidate, Digest, Envelope, SelfEdit, UnixSeconds,
+    Candidate, Digest, Envelope, Judgement, SelfEdit, UnixSeconds,
 };
 use seal_trust::{TrustedRoot, digest_of};
 
@@ -24,6 +24,15 @@ pub(super) struct Intake {
     pub(super) at: UnixSeconds,
     /// By edit digest. An edit that did not verify is not here.
     pub(super) edits: BTreeMap<Digest, VerifiedEdit>,
+    /// On those edits, by the digest of the signed payload. One that did not verify is not here.
+    pub(super) judgements: Vec<VerifiedJudgement>,
+}
+
+pub(super) struct VerifiedJudgement {
+    pub(super) judgement: Judgement,
+    /// SHA-256 of the signed payload.
+    pub(super) digest: Digest,
+    pub(super) envelope: Envelope,
 }
 
 pub(super) struct VerifiedEdit {
@@ -47,13 +56,27 @@ impl Intake {
         let named = named_edits(&request);
         let edits =
             submission.edits.into_iter().filter_map(|envelope| verified_edit(root, envelope, now));
+        let judgements = submission.judgements.into_iter();
+        let judgements: BTreeMap<Digest, VerifiedJudgement> = judgements
+            .filter_map(|envelope| verified_judgement(root, envelope, now))
+            .filter(|verified| named.contains(&verified.judgement.edit_digest))
+            .map(|verified| (verified.digest, verified))
+            .collect();
         Ok(Self {
             digest: verified.payload_digest,
             request,
             envelope: submission.request,
             at: now,
             edits: edits.filter(|(digest, _)| named.contains(digest)).collect(),
+            judgements: judgements.into_values().collect(),
         })
+    }
+
+    /// The judgements on a candidate's edits, by digest, sorted.
+    pub(super) fn judgements_on(&self, candidate: &Candidate) -> Vec<Digest> {
+        let about =
+            |one: &&VerifiedJudgement| candidate.edit_digests.contains(&one.judgement.edit_digest);
+        self.judgements.iter().filter(about).map(|one| one.digest).collect()
     }
 
     /// The contexts that every candidate of the group claims.
@@ -76,6 +99,16 @@ fn verified_edit(
     let (edit, keyid) = (verified.statement.predicate, verified.keyid);
     let digest = digest_of(&edit).ok()?;
     Some((digest, VerifiedEdit { edit, keyid, envelope }))
+}
+
+fn verified_judgement(
+    root: &TrustedRoot,
+    envelope: Envelope,
+    now: UnixSeconds,
+) -> Option<VerifiedJudgement> {
+    let verified = root.verify::<Judgement>(&envelope, now).ok()?;
+    let (judgement, digest) = (verified.statement.predicate, verified.payload_digest);
+    Some(VerifiedJudgement { judgement, digest, envelope })
 }
 
 fn check(request: &AuditRequest) -> Result<(), AuditError> {

@@ -36,6 +36,7 @@ use crate::annex::{Annex, Measured, Terms};
 use crate::gate::{GateSettings, Panel, Stage, StageRecord};
 use crate::grading::Gradings;
 use crate::items::Item;
+use crate::judge;
 use crate::ledger::{Head, Ledger, LedgerError, NewGroup};
 use crate::level::Level;
 use crate::measure::{MeasureError, Measurer};
@@ -57,6 +58,8 @@ pub struct Parts<M> {
     pub vault: Vault,
     /// Text rules.
     pub rules: Rules,
+    /// The constitution that edits are held against, where a judge is demanded.
+    pub constitution: Option<Digest>,
     /// Levels and limits.
     pub settings: GateSettings,
     /// Written policy, where there is one.
@@ -139,8 +142,9 @@ impl<M: Measurer> Auditor<M> {
         let mut loaded = Vec::new();
         for candidate in &intake.request.candidates {
             let (bytes, adapter) = self.adapters.load(&mut self.parts.measurer, candidate)?;
-            let early =
+            let mut early =
                 vec![bytes, self.provenance(intake, candidate), self.text(intake, candidate)];
+            early.extend(self.judged(intake, candidate));
             let sound = early[..2].iter().all(StageRecord::passed);
             loaded.extend(adapter.filter(|_| sound).map(|adapter| (measured.len(), adapter)));
             measured.push(self.unmeasured(intake, candidate, early));
@@ -211,6 +215,18 @@ impl<M: Measurer> Auditor<M> {
         StageRecord::of(Stage::Text, reasons)
     }
 
+    /// What judges said of the edits, for what asks for a signature.
+    fn judged(&self, intake: &Intake, candidate: &Candidate) -> Option<StageRecord> {
+        let constitution = self.constitution(intake)?;
+        let judgements = intake.judgements.iter().map(|verified| &verified.judgement);
+        Some(judge::stage(&constitution, &candidate.edit_digests, judgements))
+    }
+
+    /// The constitution in force for a request; an evaluation asks for nothing.
+    fn constitution(&self, intake: &Intake) -> Option<Digest> {
+        self.parts.constitution.filter(|_| intake.request.purpose != AuditPurpose::Evaluation)
+    }
+
     /// What of the level is left under the τ of the claimed contexts.
     fn level(&self, intake: &Intake) -> Level {
         let Parts { vault, ledger, settings, .. } = &self.parts;
@@ -227,6 +243,7 @@ impl<M: Measurer> Auditor<M> {
             alpha: self.level(intake).alpha,
             settings: self.parts.settings.clone(),
             recompute: self.parts.draw.share(),
+            constitution: self.constitution(intake),
             policy: self.parts.policy.as_ref(),
         }
     }
@@ -241,6 +258,10 @@ impl<M: Measurer> Auditor<M> {
             context_digests: candidate.context_digests.clone(),
             edit_digests: candidate.edit_digests.clone(),
             adapter_digest: candidate.adapter_digest(),
+            judgement_digests: match self.constitution(intake) {
+                Some(_) => intake.judgements_on(candidate),
+                None => Vec::new(),
+            },
             early,
             recomputation: None,
             outcomes: None,
@@ -280,7 +301,7 @@ impl<M: Measurer> Auditor<M> {
             Ok(NewGroup {
                 rows: record::rows(intake, annex, annex_digest, &tau, verdict_digest),
                 verdict,
-                artefacts: record::artefacts(intake, annex_digest, annex_bytes),
+                artefacts: record::artefacts(intake, annex, annex_digest, annex_bytes),
             })
         };
         Ok(ledger.commit(Some((intake.digest, &intake.request.nonce)), now, build)?)

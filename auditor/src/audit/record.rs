@@ -55,6 +55,7 @@ pub(super) fn signed(
         suites,
         metrics_annex_digest,
         recomputation: recomputation.map(|recomputed| recomputed.outcome),
+        constitution_digest: annex.constitution_digest,
     };
     let attempt = head.next_index + winner as u64;
     Ok(Some(identity.sign(
@@ -95,15 +96,28 @@ pub(super) fn rows(
 }
 
 /// What is kept beside the ledger.
-pub(super) fn artefacts(intake: &Intake, annex_digest: Digest, annex: Vec<u8>) -> Vec<Artefact> {
+pub(super) fn artefacts(
+    intake: &Intake,
+    annex: &Annex,
+    annex_digest: Digest,
+    annex_bytes: Vec<u8>,
+) -> Vec<Artefact> {
     let artefact = |kind, digest, body| Artefact { kind, digest, body };
     let mut artefacts = vec![
         artefact(ArtefactKind::Request, intake.digest, envelope_to_bytes(&intake.envelope)),
-        artefact(ArtefactKind::Annex, annex_digest, annex),
+        artefact(ArtefactKind::Annex, annex_digest, annex_bytes),
     ];
     let edits = intake.edits.iter();
     artefacts.extend(edits.map(|(digest, edit)| {
         artefact(ArtefactKind::Edit, *digest, envelope_to_bytes(&edit.envelope))
+    }));
+    let named = |digest| {
+        annex.candidates.iter().any(|candidate| candidate.judgement_digests.contains(digest))
+    };
+    let judgements = intake.judgements.iter().filter(|verified| named(&verified.digest));
+    artefacts.extend(judgements.map(|verified| {
+        let body = envelope_to_bytes(&verified.envelope);
+        artefact(ArtefactKind::Judgement, verified.digest, body)
     }));
     artefacts
 }

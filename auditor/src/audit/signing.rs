@@ -33,6 +33,7 @@ pub(super) struct Measurement {
     pub(super) suites: Vec<SuiteRef>,
     pub(super) metrics_annex_digest: Digest,
     pub(super) recomputation: Option<Recomputation>,
+    pub(super) constitution_digest: Option<Digest>,
 }
 
 impl Identity {
@@ -76,6 +77,7 @@ impl Identity {
             parent_adapter_digest: candidate.parent_adapter_digest,
             policy_digest: self.policy_digest,
             policy_bundle_digest: self.policy_bundle_digest,
+            constitution_digest: measurement.constitution_digest,
             tau_commitment: measurement.tau_commitment,
             suites: measurement.suites,
             evaluator: self.evaluator.clone(),

@@ -1,3 +1,4 @@
+mod judge;
 mod time_limit;
 
 use std::sync::atomic::Ordering;

@@ -107,12 +107,12 @@ fn ruling(purpose: AuditPurpose, gated: bool, won: bool, stages: Vec<StageRecord
     Ruling { stages, decision, reasons }
 }
 
-/// The bytes are what they claim to be and were measured, and no written policy forbids them:
+/// The bytes are what they claim to be and were measured, and neither judge nor written policy forbids them:
 /// binding under every selection rule.
 fn is_sound(stages: &[StageRecord]) -> bool {
     let binding = |stage: &StageRecord| {
-        use Stage::{Bytes, Policy, Provenance, Recomputation};
-        matches!(stage.stage, Bytes | Provenance | Recomputation | Policy)
+        use Stage::{Bytes, Judge, Policy, Provenance, Recomputation};
+        matches!(stage.stage, Bytes | Provenance | Judge | Recomputation | Policy)
     };
     let measured = !stages.iter().any(|stage| stage.outcome == super::StageOutcome::NotRun);
     measured && stages.iter().filter(|stage| binding(stage)).all(StageRecord::permits)

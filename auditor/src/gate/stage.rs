@@ -12,6 +12,8 @@ pub enum Stage {
     Provenance,
     /// Text rules on the edits.
     Text,
+    /// What a judge says of the edits, where this auditor demands one.
+    Judge,
     /// The adapter comes of what it claims, where this auditor trains adapters again.
     Recomputation,
     /// All of it was measured before the audit's time was over; only there where it was not.

@@ -59,12 +59,24 @@ pub enum ArtefactKind {
     Policy,
     /// Trust roots by digest of their file.
     TrustRoot,
+    /// Envelopes by payload digest.
+    Judgement,
+    /// Constitutions by digest of their file.
+    Constitution,
 }
 
 impl ArtefactKind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Verdict, Self::Request, Self::Edit, Self::Annex, Self::Policy, Self::TrustRoot];
+    pub const ALL: [Self; 8] = [
+        Self::Verdict,
+        Self::Request,
+        Self::Edit,
+        Self::Annex,
+        Self::Policy,
+        Self::TrustRoot,
+        Self::Judgement,
+        Self::Constitution,
+    ];
 
     /// Folder inside the state, and name in the database.
     pub const fn folder(self) -> &'static str {
@@ -75,6 +87,8 @@ impl ArtefactKind {
             Self::Annex => "annexes",
             Self::Policy => "policies",
             Self::TrustRoot => "trust-roots",
+            Self::Judgement => "judgements",
+            Self::Constitution => "constitutions",
         }
     }
 }

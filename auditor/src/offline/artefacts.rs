@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use seal_protocol::{AuditRequest, SelfEdit, UnixSeconds};
+use seal_protocol::{AuditRequest, Judgement, SelfEdit, UnixSeconds};
 use seal_trust::{RootChain, digest_of, sha256};
 
 use super::database::Database;
@@ -56,7 +56,14 @@ fn check(
 ) -> Result<(), Finding> {
     let refuse = |what: String| Finding::new(path, what);
     let found = match kind {
-        ArtefactKind::Annex | ArtefactKind::Policy | ArtefactKind::TrustRoot => sha256(bytes),
+        ArtefactKind::Annex
+        | ArtefactKind::Policy
+        | ArtefactKind::TrustRoot
+        | ArtefactKind::Constitution => sha256(bytes),
+        ArtefactKind::Judgement => {
+            let verified = roots.verify_record::<Judgement>(&envelope(path, bytes)?, now);
+            verified.map_err(|error| refuse(error.to_string()))?.payload_digest
+        }
         ArtefactKind::Request => {
             let verified = roots.verify_record::<AuditRequest>(&envelope(path, bytes)?, now);
             verified.map_err(|error| refuse(error.to_string()))?.payload_digest

@@ -12,7 +12,7 @@ use super::database::{Database, StoredReply};
 use super::policies::Policies;
 use super::rows::LedgerRows;
 use super::verdicts::in_force;
-use super::{Annex, Finding, annex, envelope};
+use super::{Annex, Finding, annex, envelope, judgements};
 use crate::ledger::{ArtefactKind, file_of};
 
 /// An edit that did not verify was not kept.
@@ -31,6 +31,7 @@ pub(super) fn verify(
         let path = file_of(state, ArtefactKind::Annex, &attempts[0].1.metrics_annex_digest);
         check_policy(&path, &annex, ledger, attempts[0].0)?;
         check_rulings(&path, &annex, &policies)?;
+        judgements::check(state, database, &path, &annex)?;
         attempts.iter().try_for_each(|(index, attempt)| check_edits(database, *index, attempt))?;
     }
     if groups.len() != database.inbox.len() {

@@ -15,6 +15,7 @@ mod bundle;
 mod database;
 mod export;
 mod groups;
+mod judgements;
 mod levels;
 mod policies;
 mod proofs;

@@ -174,3 +174,38 @@ fn a_verdict_under_another_trust_root_does_not_verify() {
     let finding = verify_state(&world.state(), &other.root.clone().into(), NOW).unwrap_err();
     assert!(finding.to_string().contains("trust"), "{finding}");
 }
+
+/// A state in which a judge permitted one edit and forbade another.
+fn judged_world() -> World {
+    let world = World::judged("a constitution");
+    let mut auditor = world.auditor();
+    for (at, violated) in [(0, &[][..]), (1, &["no-orders"][..])] {
+        let mut submission = world.group(AuditPurpose::Edit, at, &[Skill::default()]);
+        submission.judgements = vec![world.judgement(&submission.edits[0], violated, |_| {})];
+        let accepted = auditor.audit(submission).unwrap().verdict.is_some();
+        assert_eq!(accepted, violated.is_empty());
+    }
+    world
+}
+
+#[test]
+fn what_the_judge_said_is_kept_and_every_touch_of_it_is_found() {
+    let world = judged_world();
+    verified(&world).unwrap();
+    let state = world.state();
+    let kept = [files(&state.join("judgements")), files(&state.join("constitutions"))].concat();
+    assert_eq!(kept.len(), 3);
+    for path in kept {
+        let original = std::fs::read(&path).unwrap();
+        for offset in offsets(original.len()) {
+            let mut flipped = original.clone();
+            flipped[offset] ^= 1;
+            std::fs::write(&path, flipped).unwrap();
+            assert_eq!(verified(&world).unwrap_err().path, path, "byte {offset}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(verified(&world).unwrap_err().path, path, "it was removed");
+        std::fs::write(&path, original).unwrap();
+    }
+    verified(&world).unwrap();
+}

@@ -10,7 +10,7 @@ use seal_trust::{RootChain, sha256};
 
 use super::database::{Database, StoredVerdict};
 use super::rows::LedgerRows;
-use super::{Finding, envelope, read};
+use super::{Finding, annex, envelope, read};
 use crate::ledger::{ArtefactKind, file_of};
 
 pub(super) fn verify(
@@ -38,6 +38,8 @@ pub(super) fn verify(
         check_order(place, stored, &verified.statement.predicate, previous)
             .map_err(|what| Finding::new(&path, what))?;
         check_row(ledger, &verified.statement, sha256(&bytes))
+            .map_err(|what| Finding::new(&path, what))?;
+        check_annex(state, &verified.statement.predicate)
             .map_err(|what| Finding::new(&path, what))?;
         previous = Some(stored.payload_digest);
     }
@@ -75,6 +77,15 @@ fn check_row(
     };
     check_attempt(statement, attempt, in_force(ledger, place), envelope_digest)
         .map_err(|field| format!("ledger row {place} names another {field}"))
+}
+
+/// What a verdict says of its measurement is what the annex has.
+fn check_annex(state: &Path, verdict: &Verdict) -> Result<(), String> {
+    let annex = annex(state, &verdict.metrics_annex_digest).map_err(|error| error.to_string())?;
+    match annex.constitution_digest == verdict.constitution_digest {
+        true => Ok(()),
+        false => Err("it names another constitution than its annex".to_owned()),
+    }
 }
 
 /// A verdict says what its row says; else the field in which they differ.

@@ -153,6 +153,9 @@ pub struct Gates {
     pub provenance: Gate,
     /// Text rules.
     pub text: Gate,
+    /// What a judge says of the edits; absent where the auditor demands none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<Gate>,
     /// The adapter, trained again; absent where the auditor is not told to. `passed`: it comes of what
     /// it claims. `not_drawn`: nobody looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -329,6 +332,7 @@ impl Gates {
             there.then(|| gate(name, stage)).transpose()
         };
         Ok(Self {
+            judge: if_there("judge", Stage::Judge)?,
             recomputation: if_there("recomputation", Stage::Recomputation)?,
             divergence: if_there("divergence", Stage::Divergence)?,
             bytes: gate("bytes", Stage::Bytes)?,

@@ -94,6 +94,7 @@ pub(super) fn good() -> PolicyInput {
             bytes: passed(),
             provenance: passed(),
             text: passed(),
+            judge: None,
             recomputation: None,
             tau: passed(),
             retention: passed(),

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use seal_protocol::{
-    AuditSubmission, Audited, ConsolidateRequest, Digest, Envelope, ExtendRequest,
-    InnerUpdateRequest, InnerUpdated, PolicyUpdateRequest, PolicyUpdated, PromoteRequest,
-    Proposals, ProposeRequest, Served, path,
+    AuditPurpose, AuditSubmission, Audited, ConsolidateRequest, Digest, Envelope, ExtendRequest,
+    InnerUpdateRequest, InnerUpdated, JudgeRequest, Judged, PolicyUpdateRequest, PolicyUpdated,
+    PromoteRequest, Proposals, ProposeRequest, Served, path,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,6 +38,8 @@ pub struct Peers {
     pub student: Client,
     /// The auditor.
     pub auditor: Client,
+    /// Who holds edits against a constitution, where the auditors demand that.
+    pub judge: Option<Client>,
     /// Further auditors that judge the same groups, where the trust root demands several.
     pub other_auditors: Vec<Client>,
     /// How many of them must accept the same before it is handed on; the trust root decides, this
@@ -212,6 +214,10 @@ async fn perform(shared: &Shared, task: &Task) -> Result<(), RunError> {
                     .map(|edit| edit.envelope.clone())
                     .collect(),
             };
+            if *purpose == AuditPurpose::Edit {
+                // So it works while the student trains; the audit asks for what came of it.
+                shared.start_judging(task, edits_of).await?;
+            }
             let request = InnerUpdateRequest {
                 stage: task.stage.clone(),
                 purpose: *purpose,
@@ -312,7 +318,11 @@ async fn audit(
 ) -> Result<Vec<Audited>, RunError> {
     let trained = shared.result::<InnerUpdated>(candidates_of)?;
     let envelopes = shared.edits(edits_of)?;
-    let submissions = submissions(&trained, &messages::edits(&envelopes)?)?;
+    let judgements = match asks_for_a_verdict(&trained)? {
+        true => shared.judgements(task, edits_of).await?,
+        false => Vec::new(),
+    };
+    let submissions = submissions(&trained, &messages::edits(&envelopes)?, &judgements)?;
     let auditors = shared.peers.auditors();
     let total = (submissions.len() * auditors.len()) as u64;
     let mut audited = Vec::new();
@@ -336,10 +346,21 @@ async fn audit(
     Ok(audited)
 }
 
-/// Each group with its edits and the digests of its adapter files.
+/// What is only measured is judged by nobody.
+fn asks_for_a_verdict(trained: &InnerUpdated) -> Result<bool, UnreadableMessage> {
+    for request in &trained.requests {
+        if messages::audit_request(request)?.purpose != AuditPurpose::Evaluation {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Each group with its edits, what was judged of them, and the digests of its adapter files.
 fn submissions(
     trained: &InnerUpdated,
     pool: &[messages::RoutedEdit<'_>],
+    judged: &[messages::RoutedJudgement],
 ) -> Result<Vec<(AuditSubmission, Vec<Digest>)>, UnreadableMessage> {
     let submission = |request: &Envelope| {
         let wanted = messages::audit_request(request)?;
@@ -347,9 +368,13 @@ fn submissions(
             wanted.candidates.iter().any(|candidate| candidate.edit_digests.contains(&edit.digest))
         };
         let edits = pool.iter().filter(named).map(|edit| edit.envelope.clone()).collect();
+        let named = |one: &&messages::RoutedJudgement| {
+            wanted.candidates.iter().any(|candidate| candidate.edit_digests.contains(&one.edit))
+        };
+        let judgements = judged.iter().filter(named).map(|one| one.envelope.clone()).collect();
         let files = wanted.candidates.iter().flat_map(|candidate| &candidate.files);
         let files = files.map(|file| file.sha256).collect();
-        Ok((AuditSubmission { request: request.clone(), edits }, files))
+        Ok((AuditSubmission { request: request.clone(), edits, judgements }, files))
     };
     trained.requests.iter().map(submission).collect()
 }
@@ -383,6 +408,38 @@ impl Shared {
     fn edits(&self, ids: &[TaskId]) -> Result<Vec<Envelope>, RunError> {
         let proposals: Result<Vec<Proposals>, _> = ids.iter().map(|id| self.result(id)).collect();
         Ok(proposals?.into_iter().flat_map(|proposals| proposals.edits).collect())
+    }
+
+    /// What the judge is asked about one task's edits: always the same bytes, so always the same job.
+    fn judge_request(&self, edits_of: &TaskId) -> Result<Option<JudgeRequest>, RunError> {
+        let edits = self.edits(std::slice::from_ref(edits_of))?;
+        Ok((!edits.is_empty()).then_some(JudgeRequest { edits }))
+    }
+
+    /// Starts the judge on some edits, where there is one, and waits for nothing.
+    async fn start_judging(&self, task: &Task, edits_of: &TaskId) -> Result<(), RunError> {
+        let (Some(judge), Some(request)) = (&self.peers.judge, self.judge_request(edits_of)?)
+        else {
+            return Ok(());
+        };
+        let started = judge.submit(path::JUDGEMENTS, &request).await;
+        started.map(drop).map_err(|source| RunError::Task { task: task.id.clone(), source })
+    }
+
+    /// What the judge says of the edits of some tasks; nothing where there is none.
+    async fn judgements(
+        &self,
+        task: &Task,
+        edits_of: &[TaskId],
+    ) -> Result<Vec<messages::RoutedJudgement>, RunError> {
+        let Some(judge) = &self.peers.judge else { return Ok(Vec::new()) };
+        let mut judgements = Vec::new();
+        for id in edits_of {
+            let Some(request) = self.judge_request(id)? else { continue };
+            let judged: Judged = self.job(task, judge, path::JUDGEMENTS, &request).await?;
+            judgements.extend(judged.judgements);
+        }
+        Ok(messages::judgements(judgements)?)
     }
 
     /// The audit request of the last step that left an adapter.

@@ -4,7 +4,7 @@
 //! that receives it. **Invariant:** nothing here is used as evidence.
 
 use seal_protocol::{
-    AuditRequest, Digest, Envelope, SelfEdit, Statement, TrainingExample, Verdict,
+    AuditRequest, Digest, Envelope, Judgement, SelfEdit, Statement, TrainingExample, Verdict,
 };
 use serde::de::DeserializeOwned;
 
@@ -37,6 +37,24 @@ pub fn edits(envelopes: &[Envelope]) -> Result<Vec<RoutedEdit<'_>>, UnreadableMe
             Ok(RoutedEdit { envelope, digest, edit: statement.predicate })
         })
         .collect()
+}
+
+/// A judgement in its envelope, with the edit that it is about.
+pub struct RoutedJudgement {
+    /// As signed.
+    pub envelope: Envelope,
+    /// Digest of the edit.
+    pub edit: Digest,
+}
+
+/// Reads judgements.
+pub fn judgements(envelopes: Vec<Envelope>) -> Result<Vec<RoutedJudgement>, UnreadableMessage> {
+    let unreadable = || UnreadableMessage { what: "judgement", from: "judge" };
+    let read = envelopes.into_iter().map(|envelope| {
+        let statement: Statement<Judgement> = peek(&envelope).ok_or_else(unreadable)?;
+        Ok(RoutedJudgement { edit: statement.predicate.edit_digest, envelope })
+    });
+    read.collect()
 }
 
 /// Reads an audit request.

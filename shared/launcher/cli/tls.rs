@@ -42,7 +42,7 @@ pub(crate) struct TlsInit {
 
 #[derive(Args, Debug)]
 pub(crate) struct TlsIssue {
-    /// conductor, operator, teacher, student or auditor.
+    /// conductor, operator, teacher, student, auditor or judge.
     pub(crate) party: Party,
     /// The CA's folder, with `ca.pem` and `ca.key.pem`.
     #[arg(long, value_name = "FOLDER")]
@@ -101,7 +101,7 @@ mod tests {
     fn hosts_are_of_daemons() {
         let at: PartyAt = "student=10.0.0.2".parse().unwrap();
         assert_eq!(at, PartyAt { party: Party::Student, host: "10.0.0.2".into() });
-        for bad in ["student", "judge=10.0.0.2", "conductor=10.0.0.2"] {
+        for bad in ["student", "juror=10.0.0.2", "conductor=10.0.0.2"] {
             assert!(bad.parse::<PartyAt>().is_err(), "{bad}");
         }
     }

@@ -91,7 +91,7 @@ pub(crate) struct Next {
 
 #[derive(Args, Debug)]
 pub(crate) struct Rotate {
-    /// root, teacher, student, auditor, ledger or witness.
+    /// root, teacher, student, auditor, ledger, witness or judge.
     #[arg(value_parser = role)]
     pub(crate) role: Role,
     /// The new key's public half.
@@ -207,10 +207,19 @@ impl FromStr for Pin {
 }
 
 fn role(name: &str) -> Result<Role, String> {
-    let roles =
-        [Role::Root, Role::Teacher, Role::Student, Role::Auditor, Role::Ledger, Role::Witness];
+    let roles = [
+        Role::Root,
+        Role::Teacher,
+        Role::Student,
+        Role::Auditor,
+        Role::Ledger,
+        Role::Witness,
+        Role::Judge,
+    ];
     let named = roles.into_iter().find(|role| role.name() == name);
-    named.ok_or_else(|| "the role is root, teacher, student, auditor, ledger or witness".to_owned())
+    named.ok_or_else(|| {
+        "the role is root, teacher, student, auditor, ledger, witness or judge".to_owned()
+    })
 }
 
 fn level(name: &str) -> Result<EnforcementLevel, String> {
@@ -230,7 +239,7 @@ mod tests {
     fn pairs_read_and_others_say_what_is_missing() {
         let read: RoleAnd<usize> = "auditor=2".parse().unwrap();
         assert_eq!(read, RoleAnd { role: Role::Auditor, value: 2 });
-        for bad in ["auditor", "judge=2", "auditor=two"] {
+        for bad in ["auditor", "juror=2", "auditor=two"] {
             assert!(bad.parse::<RoleAnd<usize>>().is_err(), "{bad}");
         }
         let digest = "5a".repeat(32);

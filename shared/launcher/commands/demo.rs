@@ -22,7 +22,7 @@ pub(crate) async fn run(global: &Global, args: &Demo) -> Result<Option<Ended>, F
     let begun = Instant::now();
     let folder = global.run.clone().unwrap_or_else(|| fresh_run_path("demo"));
     say(global, &format!("run folder   {}", folder.display()));
-    let run = setup::make(&folder, &args.size.size())?;
+    let run = setup::make(&folder, &args.size.size(), None)?;
     say(global, "keys         one per role, private files 0600; trust root signed by the root key");
     say(global, "model        embedded miniature, 0.9 M parameters; no download, no network");
     run_command::conduct(global, &run).await?;

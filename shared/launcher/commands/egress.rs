@@ -1,8 +1,9 @@
-//! `egress`: what the teacher sent away, from its own record, chain checked.
+//! `egress`: what teacher or judge sent away, from its own record, chain checked.
 
 use std::collections::BTreeMap;
 
 use seal_endpoint::{EgressRow, Spent, read_record};
+use seal_judge::JudgeConfig;
 use seal_protocol::{Role, UnixSeconds};
 use seal_teacher::TeacherConfig;
 use serde::Serialize;
@@ -34,8 +35,11 @@ pub(crate) fn egress(
     run: &RunDir,
     args: &Egress,
 ) -> Result<Option<Ended>, Failure> {
-    let config = TeacherConfig::load(&run.config_file(Role::Teacher)).or_end(Ended::BadConfig)?;
-    let rows = read_record(&config.state).or_end(Ended::Unverified)?;
+    let state = match args.role.as_str() {
+        "judge" => JudgeConfig::load(&run.config_file(Role::Judge)).map(|config| config.state),
+        _ => TeacherConfig::load(&run.config_file(Role::Teacher)).map(|config| config.state),
+    };
+    let rows = read_record(&state.or_end(Ended::BadConfig)?).or_end(Ended::Unverified)?;
     let lines = lines(&rows);
     if let Some(number) = args.number {
         return one(&lines, number);

@@ -44,7 +44,8 @@ async fn one_seed(global: &Global, args: &Experiment, seed: u64) -> Result<Figur
         selection: "strict".into(),
         controls: true,
     };
-    let run = if folder.exists() { RunDir::open(&folder)? } else { setup::make(&folder, &size)? };
+    let run =
+        if folder.exists() { RunDir::open(&folder)? } else { setup::make(&folder, &size, None)? };
     if !global.quiet {
         eprintln!("seed {seed}: {}", folder.display());
     }

@@ -74,6 +74,7 @@ pub(crate) async fn run(global: Global, command: Command) -> Result<Option<Ended
         Command::Teacher(_)
         | Command::Student(_)
         | Command::Auditor(_)
+        | Command::Judge(_)
         | Command::Completions { .. } => unreachable!("carried out before the runtime was built"),
     }
 }

@@ -17,14 +17,15 @@ use crate::text::{percent, printable, table};
 use crate::{report, setup, tally};
 
 pub(crate) fn init(global: &Global, args: &Init) -> Result<Option<Ended>, Failure> {
+    let judge = args.judge.as_deref();
     let (Some(configs), Some(base_model)) = (&args.from, &args.base_model) else {
-        let run = setup::make(&args.folder, &args.size.size())?;
+        let run = setup::make(&args.folder, &args.size.size(), judge)?;
         out!("{}", run.root().display());
         hint(global, &format!("seal run --config {}", run.path("run.toml").display()));
         return Ok(None);
     };
-    let run =
-        setup::make_from(&args.folder, configs, base_model, &args.size).or_end(Ended::BadConfig)?;
+    let run = setup::make_from(&args.folder, configs, base_model, &args.size, judge)
+        .or_end(Ended::BadConfig)?;
     out!("{}", run.root().display());
     hint(global, &format!("seal import … --into {}, then seal run", run.root().display()));
     Ok(None)

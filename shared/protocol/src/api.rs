@@ -29,6 +29,8 @@ pub mod path {
     pub const CONSOLIDATIONS: &str = "/v1/consolidations";
     /// Student `GET`, auditor `PUT`: raw bytes of one adapter file by its digest.
     pub const ADAPTER_FILE: &str = "/v1/adapter-files/{sha256}";
+    /// Judge, `POST` [`super::JudgeRequest`] → job of [`super::Judged`].
+    pub const JUDGEMENTS: &str = "/v1/judgements";
     /// Auditor, `POST` [`super::AuditSubmission`] → job of [`super::Audited`].
     pub const AUDITS: &str = "/v1/audits";
     /// Auditor, `POST` [`crate::LedgerQuestion`] → [`crate::LedgerShown`].
@@ -63,8 +65,9 @@ pub struct Health {
     pub pid: u32,
     /// Confinement at start.
     pub enforcement: Enforcement,
-    /// Digest of the base model it loaded.
-    pub base_model_digest: Digest,
+    /// Digest of the base model it loaded; absent where the role has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_model_digest: Option<Digest>,
 }
 
 /// What a confined process may not do, tried from one of its own threads.
@@ -261,6 +264,34 @@ pub struct ConsolidateRequest {
     pub seed: u64,
 }
 
+/// Ask the judge to hold edits against its constitution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JudgeRequest {
+    /// Signed [`crate::SelfEdit`]s.
+    pub edits: Vec<Envelope>,
+}
+
+/// The judge's answer, in the order of the edits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judged {
+    /// Signed [`crate::Judgement`]s.
+    pub judgements: Vec<Envelope>,
+    /// Edits without one. The auditor refuses them.
+    pub unjudged: Vec<UnjudgedEdit>,
+}
+
+/// An edit that was not judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnjudgedEdit {
+    /// Digest of the edit.
+    pub edit_digest: Digest,
+    /// Why.
+    pub reason: String,
+}
+
 /// Ask the auditor to judge a group whose files were uploaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -269,6 +300,9 @@ pub struct AuditSubmission {
     pub request: Envelope,
     /// Signed edits that the request names.
     pub edits: Vec<Envelope>,
+    /// Signed [`crate::Judgement`]s on them, where a judge was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judgements: Vec<Envelope>,
 }
 
 /// All that leaves the auditor: accept or not.

@@ -98,6 +98,8 @@ pub enum Role {
     Ledger,
     /// Cosigns checkpoints.
     Witness,
+    /// Signs judgements on self-edits.
+    Judge,
 }
 
 impl Role {
@@ -110,6 +112,7 @@ impl Role {
             Self::Auditor => "auditor",
             Self::Ledger => "ledger",
             Self::Witness => "witness",
+            Self::Judge => "judge",
         }
     }
 }

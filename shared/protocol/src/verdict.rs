@@ -47,6 +47,9 @@ pub struct Verdict {
     /// Digest of the written policy's bundle, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_bundle_digest: Option<Digest>,
+    /// Digest of the constitution that a judge held every edit against; absent: none was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constitution_digest: Option<Digest>,
     /// HMAC-SHA256 of the τ items used, under a key that only the auditor holds.
     pub tau_commitment: Digest,
     /// Retention and safety suites used.

@@ -83,7 +83,7 @@ fn build(context: &Context) -> anyhow::Result<Built<Scripted>> {
         .merge(put_file_route(path::ADAPTER_FILE, store.clone(), 1000))
         .merge(get_file_route(path::ADAPTER_FILE, store))
         .route("/v1/panic", axum::routing::get(panics));
-    let base_model_digest = Digest::from_bytes([7; 32]);
+    let base_model_digest = Some(Digest::from_bytes([7; 32]));
     Ok(Built { router, worker: Scripted { state }, base_model_digest })
 }
 

@@ -274,6 +274,7 @@ pub fn verdict(
             parent_adapter_digest: None,
             policy_digest: sha256(b"gate"),
             policy_bundle_digest: None,
+            constitution_digest: None,
             tau_commitment: sha256(b"tau"),
             suites: vec![],
             evaluator: Evaluator { version: "0".to_owned(), binary_digest: sha256(b"binary") },

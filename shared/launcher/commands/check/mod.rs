@@ -1,6 +1,7 @@
 //! `seal check`: our rules beside what others recorded. Each file is read once, row by row.
 
 mod graders;
+mod judge;
 mod policy;
 mod reward;
 mod rows;
@@ -30,6 +31,7 @@ pub(crate) async fn check(global: &Global, check: &Check) -> Result<Option<Ended
             rules::check(global, file, rules, tau.as_deref()).await
         }
         Check::Policy { bundle, inputs } => policy::check(global, bundle, inputs),
+        Check::Judge { config, file } => judge::check(global, config, file.as_deref()).await,
         Check::Reward { contexts, seed, begin } => {
             reward::check(global, *contexts as usize, *seed, begin)
         }

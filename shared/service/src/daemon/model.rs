@@ -23,7 +23,7 @@ pub(super) struct Model {
 /// A built role without its worker, which stays where it is.
 pub(super) struct Ready {
     pub(super) router: Router,
-    pub(super) base_model_digest: Digest,
+    pub(super) base_model_digest: Option<Digest>,
 }
 
 pub(super) fn spawn<W, B>(context: Context, thread: ModelThread, build: B) -> io::Result<Model>

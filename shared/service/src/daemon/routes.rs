@@ -14,7 +14,7 @@ use crate::http::{ApiError, status_route};
 pub(super) fn common(
     context: &Context,
     plan: &ConfinementPlan,
-    base_model_digest: Digest,
+    base_model_digest: Option<Digest>,
 ) -> Router {
     let health = health(context, base_model_digest);
     let confined = Arc::new((plan.clone(), context.enforcement.clone()));
@@ -25,7 +25,7 @@ pub(super) fn common(
         .merge(status_route(&context.jobs))
 }
 
-fn health(context: &Context, base_model_digest: Digest) -> Health {
+fn health(context: &Context, base_model_digest: Option<Digest>) -> Health {
     Health {
         role: context.role,
         protocol_version: seal_protocol::VERSION,

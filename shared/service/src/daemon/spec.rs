@@ -64,8 +64,8 @@ pub struct Built<W> {
     pub router: Router,
     /// What the model thread owns.
     pub worker: W,
-    /// Told to peers in the health answer.
-    pub base_model_digest: Digest,
+    /// Told to peers in the health answer; absent where the role has no model.
+    pub base_model_digest: Option<Digest>,
 }
 
 /// Why a daemon ended on its own.

@@ -31,7 +31,7 @@ const BOTH: &[Party] = &[Party::Conductor, Party::Operator];
 
 /// Paths of all daemons. What starts work or moves a run's bytes is the conductor's; what changes or
 /// asks the serving model by a person's will is the operator's.
-const TABLE: [(Method, &str, &[Party]); 19] = [
+const TABLE: [(Method, &str, &[Party]); 20] = [
     (Method::GET, path::HEALTH, BOTH),
     (Method::GET, path::CONFINEMENT, BOTH),
     (Method::GET, path::JOB, CONDUCTOR),
@@ -42,6 +42,7 @@ const TABLE: [(Method, &str, &[Party]); 19] = [
     (Method::POST, path::CONSOLIDATIONS, CONDUCTOR),
     (Method::GET, path::ADAPTER_FILE, CONDUCTOR),
     (Method::PUT, path::ADAPTER_FILE, CONDUCTOR),
+    (Method::POST, path::JUDGEMENTS, CONDUCTOR),
     (Method::POST, path::AUDITS, CONDUCTOR),
     (Method::POST, path::LEDGER, BOTH),
     (Method::POST, path::COSIGNATURES, BOTH),

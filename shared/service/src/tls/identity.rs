@@ -26,12 +26,14 @@ pub enum Party {
     Student,
     /// A daemon; it is called and never calls.
     Auditor,
+    /// A daemon; it is called, and calls its one endpoint outside.
+    Judge,
 }
 
 impl Party {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Conductor, Self::Operator, Self::Teacher, Self::Student, Self::Auditor];
+    pub const ALL: [Self; 6] =
+        [Self::Conductor, Self::Operator, Self::Teacher, Self::Student, Self::Auditor, Self::Judge];
 
     /// As it stands in certificates.
     pub fn name(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Party {
             Self::Teacher => "teacher",
             Self::Student => "student",
             Self::Auditor => "auditor",
+            Self::Judge => "judge",
         }
     }
 
@@ -50,13 +53,14 @@ impl Party {
             Role::Teacher => Some(Self::Teacher),
             Role::Student => Some(Self::Student),
             Role::Auditor => Some(Self::Auditor),
+            Role::Judge => Some(Self::Judge),
             _ => None,
         }
     }
 
     /// Whether it is a daemon, which answers calls and makes none.
     pub fn is_daemon(self) -> bool {
-        matches!(self, Self::Teacher | Self::Student | Self::Auditor)
+        matches!(self, Self::Teacher | Self::Student | Self::Auditor | Self::Judge)
     }
 }
 
@@ -68,7 +72,7 @@ impl fmt::Display for Party {
 
 /// A text that names no party.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no party; write conductor, operator, teacher, student or auditor")]
+#[error("`{0}` is no party; write conductor, operator, teacher, student, auditor or judge")]
 pub struct UnknownParty(String);
 
 impl FromStr for Party {
@@ -101,7 +105,7 @@ pub enum IdentityError {
     NotOneUri(usize),
     /// Not of our form.
     #[error(
-        "the certificate's URI name is not `spiffe://<trust domain>/<role>/<id>`, with a role of conductor, operator, teacher, student or auditor"
+        "the certificate's URI name is not `spiffe://<trust domain>/<role>/<id>`, with a role of conductor, operator, teacher, student, auditor or judge"
     )]
     Form,
     /// Of another deployment.

@@ -82,6 +82,7 @@ pub fn verdict() -> Verdict {
         parent_adapter_digest: None,
         policy_digest: digest("policy"),
         policy_bundle_digest: None,
+        constitution_digest: None,
         tau_commitment: digest("tau"),
         suites: vec![],
         evaluator: Evaluator { version: "0.1.0".into(), binary_digest: digest("binary") },
