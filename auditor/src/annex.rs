@@ -3,7 +3,7 @@
 //! It stays with the auditor; verdict and ledger rows carry its digest. Items appear by id, never by
 //! text.
 
-use seal_protocol::{AuditPurpose, Decision, Digest};
+use seal_protocol::{AuditPurpose, Decision, Digest, Labels};
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{
@@ -160,6 +160,11 @@ impl Annex {
             candidate.ruling = ruling;
         }
         annex
+    }
+
+    /// What the answers to the split that decides were held against: the mark of its verdict and rows.
+    pub fn labels(&self) -> Labels {
+        self.settings.labels_of(self.purpose)
     }
 
     /// Judges the recorded measurements again; equal to the recorded rulings in an honest annex.

@@ -4,6 +4,7 @@
 //! many: there the model writes, as the original system had it, and a grader reads. The dense score is
 //! the same for both.
 
+use seal_protocol::Labels;
 use serde::{Deserialize, Serialize};
 
 use crate::gate::PanelName;
@@ -75,6 +76,27 @@ impl Grading {
         }
     }
 
+    /// Refuses labels that answers judged like this cannot be held against.
+    ///
+    /// # Errors
+    /// Voted labels where nothing is written, or where the grader compares something else than words.
+    pub fn check_labels(&self, labels: Labels) -> Result<(), ItemsError> {
+        let what = match (labels, self) {
+            (Labels::Gold, _) => return Ok(()),
+            (Labels::Majority, Self::Written { grader, .. }) if grader.compares_words() => {
+                return Ok(());
+            }
+            (Labels::Majority, Self::FirstChoice) => {
+                "`labels = \"majority\"` counts what models write; say `tau = { by = \"written\" }`"
+            }
+            (Labels::Majority, Self::Written { .. }) => {
+                "`labels = \"majority\"` compares words; give `tau` a grader that does, such as \
+                 `key_recall` or `exact`"
+            }
+        };
+        Err(ItemsError::Grading { what: what.to_owned() })
+    }
+
     /// Refuses settings and golds that would fail only when a candidate is waiting.
     ///
     /// # Errors
@@ -110,6 +132,20 @@ mod tests {
         assert!(Gradings::default().is_default());
         assert_eq!(Gradings::default().of(PanelName::TauReward), &Grading::FirstChoice);
         assert!(serde_json::from_str::<Grading>("{\"by\":\"writen\"}").is_err());
+    }
+
+    #[test]
+    fn voted_labels_need_written_answers_that_are_compared_by_words() {
+        let written = |grader| Grading::Written { max_new_tokens: 8, grader };
+        let refusal = |grading: Grading| {
+            grading.check_labels(Labels::Majority).err().map(|error| error.to_string())
+        };
+        assert_eq!(refusal(written(Grader::default())), None);
+        assert!(refusal(Grading::FirstChoice).unwrap().contains("by = \"written\""));
+        for grader in [Grader::Pattern, Grader::Grid, Grader::Numeric { tolerance: 0.0 }] {
+            assert!(refusal(written(grader)).unwrap().contains("key_recall"));
+        }
+        assert!(Grading::FirstChoice.check_labels(Labels::Gold).is_ok());
     }
 
     #[test]

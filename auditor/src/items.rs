@@ -30,7 +30,9 @@ pub struct Item {
     pub id: String,
     /// As it is asked.
     pub question: String,
-    /// Gold answer.
+    /// Gold answer. May be left out in the reward split of an auditor whose labels are voted, and nowhere
+    /// else.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub answer: String,
     /// What it asks about.
     pub kind: ItemKind,

@@ -31,6 +31,7 @@ mod start;
 pub mod statistics;
 pub mod summary;
 pub mod vault;
+pub mod voting;
 
 #[cfg(test)]
 mod reference_data;

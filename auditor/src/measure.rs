@@ -73,6 +73,20 @@ pub trait Measurer {
         until: Instant,
     ) -> Result<Vec<Recomputed>, MeasureError>;
 
+    /// What each model writes to each question, in the order asked: greedy, to its end token or to
+    /// `max_new_tokens`. Nothing from a model that yields no numbers, and nothing where the text could
+    /// not be read as an answer again. `None` asks the base. A gold answer is not looked at.
+    ///
+    /// # Errors
+    /// As [`Measurer::score`].
+    fn write(
+        &mut self,
+        adapters: &[Self::Adapter],
+        asked: &[(Option<usize>, &Item)],
+        max_new_tokens: usize,
+        until: Instant,
+    ) -> Result<Vec<String>, MeasureError>;
+
     /// One outcome per wanted item, in order. All of one group come in one call, so that base and
     /// candidates are measured under the same conditions.
     ///

@@ -12,7 +12,7 @@ use seal_model::fit::Work;
 use seal_model::{
     Adapter, Decoder, ItemScore, ModelError, Products, ScoreItem, Tokenizer, folder_digest, score,
 };
-use seal_protocol::{Digest, Micro};
+use seal_protocol::{Digest, Labels, Micro};
 use seal_trust::sha256_file;
 
 use crate::gate::Outcome;
@@ -101,7 +101,7 @@ impl ModelMeasurer {
         Ok(digest)
     }
 
-    /// Refuses items that this model cannot be asked.
+    /// Refuses items that this model cannot be asked, or that have no answer where `labels` are gold.
     ///
     /// # Errors
     /// The first item, by id, whose question or answer has no tokens or too many.
@@ -109,10 +109,15 @@ impl ModelMeasurer {
         &self,
         items: impl IntoIterator<Item = &'a Item>,
         grading: &Grading,
+        labels: Labels,
     ) -> Result<(), ModelError> {
         let longest = self.decoder.config().max_position_embeddings;
         for item in items {
-            let asked = self.ask(None, item)?;
+            let mut asked = self.ask(None, item)?;
+            if !labels.is_gold() {
+                // Not asked for: the longest answer that may be written stands for it.
+                asked.answer = vec![0];
+            }
             let tokens = asked.prompt.len() + asked.answer.len().max(grading.written_tokens());
             if asked.answer.is_empty() || tokens > longest {
                 let problem = format!(
@@ -227,6 +232,18 @@ impl Measurer for ModelMeasurer {
             digest: self.base_model_digest,
         };
         trainer.judge(&base, claims)
+    }
+
+    fn write(
+        &mut self,
+        adapters: &[Adapter],
+        asked: &[(Option<usize>, &Item)],
+        max_new_tokens: usize,
+        until: Instant,
+    ) -> Result<Vec<String>, MeasureError> {
+        self.decoder = self.decoder.until(until);
+        let adapters: Vec<&Adapter> = adapters.iter().collect();
+        Ok(self.said(&adapters, asked, max_new_tokens, until)?)
     }
 
     fn score(

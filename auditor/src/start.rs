@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use seal_model::LoraSpec;
 use seal_model::chat::ChatSettings;
 use seal_model::fit::Work;
-use seal_protocol::{Digest, Evaluator, LedgerEvent, Role, UnixSeconds};
+use seal_protocol::{Digest, Evaluator, Labels, LedgerEvent, Role, UnixSeconds};
 use seal_service::daemon::Context;
 use seal_service::store::{ContentStore, write_atomic};
 use seal_trust::{RootChain, SigningKey, TrustedRoot, digest_of, sha256};
@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::audit::{Auditor, BaseCache, Identity, Parts};
 use crate::config::{AuditorConfig, JudgeConfig, default_audit_limit_s};
 use crate::gate::GateSettings;
-use crate::grading::{Grading, Gradings};
+use crate::grading::Gradings;
 use crate::items::Item;
 use crate::ledger::{Artefact, ArtefactKind, InForce, Ledger, LedgerKey};
 use crate::measure::Measurer;
@@ -29,7 +29,7 @@ use crate::policy::{Bundle, Policy};
 use crate::recompute::{Asked, Draw, Share};
 use crate::rotation;
 use crate::rules::Rules;
-use crate::vault::{Vault, VaultFiles};
+use crate::vault::{Judged, Vault, VaultFiles};
 
 /// Folder of uploaded adapter files inside the state.
 pub(crate) const ADAPTERS: &str = "adapters";
@@ -125,7 +125,7 @@ pub(crate) fn auditor(
     let settings = config.gate.clone().checked()?;
     check_limits(&config, &secrets.root)?;
     let commitment = commitment_key(&config.state.join(COMMITMENT_KEY))?;
-    let vault = Vault::open(&vault_files(&config), commitment)?;
+    let vault = Vault::open(&vault_files(&config), commitment, settings.labels)?;
     let (rules, rules_sha256) = rules(&config.vault.rules, &vault)?;
     let (measurer, recomputation) = measurer(&config, asked, &vault)?;
     let perturbed = perturbed(&config, &measurer, &vault, &commitment)?;
@@ -305,9 +305,12 @@ fn measurer(
     let asking = Asking { prompt: config.prompt.clone(), chat: config.chat.clone() };
     let measurer = ModelMeasurer::load(&config.base_model, asking, &opened.device, &works)?;
     let mut measurer = measurer.computing(opened.products);
-    for (items, grading) in vault.suites(&config.grading) {
-        grading.check(items.iter().copied())?;
-        measurer.check(items, grading).context("the vault does not fit the base model")?;
+    for Judged { items, grading, labels } in vault.suites(&config.grading, config.gate.labels) {
+        if labels.is_gold() {
+            grading.check(items.iter().copied())?;
+        }
+        let checked = measurer.check(items, grading, labels);
+        checked.context("the vault does not fit the base model")?;
     }
     let trained_again = |asked| -> Result<TrainedAgain> {
         let tables_digest = measurer.train_again(asked, &config.base_model)?;
@@ -326,7 +329,9 @@ fn perturbed(
 ) -> Result<Vec<Item>> {
     let Some(gate) = &config.gate.divergence else { return Ok(Vec::new()) };
     let questions = measurer.perturbed(&vault.retention.items, gate, secret);
-    measurer.check(&questions, &config.grading.retention).context("[gate.divergence]")?;
+    measurer
+        .check(&questions, &config.grading.retention, Labels::Gold)
+        .context("[gate.divergence]")?;
     Ok(questions)
 }
 
@@ -334,12 +339,13 @@ fn perturbed(
 /// of which rank, is known only with the request.
 fn audit_work(config: &AuditorConfig, vault: &Vault) -> Work {
     // A token has a byte or more.
-    let longest = |(items, grading): (Vec<&Item>, &Grading)| {
+    let longest = |Judged { items, grading, .. }: Judged<'_>| {
         let answer = |item: &Item| item.answer.len().max(grading.written_tokens());
         let bytes = |item: &&Item| config.prompt.len() + item.asked().len() + answer(item);
         items.iter().map(bytes).max()
     };
-    let tokens = vault.suites(&config.grading).into_iter().filter_map(longest).max().unwrap_or(1);
+    let suites = vault.suites(&config.grading, config.gate.labels);
+    let tokens = suites.into_iter().filter_map(longest).max().unwrap_or(1);
     Work::Score { tokens, adapters: 1, lora: LoraSpec::all(LEAST_RANK) }
 }
 
@@ -367,6 +373,7 @@ fn check_limits(config: &AuditorConfig, root: &TrustedRoot) -> Result<()> {
         "[vault] names no `refusals`: name a suite, or say `demanded = false` under [gate.protected] \
          if the base model has no protected behaviour to lose"
     );
+    config.grading.tau.check_labels(config.gate.labels)?;
     ensure!(
         config.vault.retention_items_per_edit > 0 && config.vault.refusal_items_per_edit > 0,
         "[vault] retention_items_per_edit and refusal_items_per_edit must be at least 1: an absent \

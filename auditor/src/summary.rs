@@ -1,5 +1,6 @@
 //! What was measured, pooled by panel name, with intervals: for people and for written policy.
 
+use seal_protocol::Labels;
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{Outcome, PairedPanel, Panel, PanelName};
@@ -13,6 +14,9 @@ pub struct PanelSummary {
     pub name: PanelName,
     /// Items.
     pub n: u64,
+    /// What answers were held against.
+    #[serde(default, skip_serializing_if = "Labels::is_gold")]
+    pub labels: Labels,
     /// Share right under the base, Wilson interval.
     pub base: Option<Interval>,
     /// Share right under the candidate, Wilson interval.
@@ -55,9 +59,11 @@ fn summary(name: PanelName, panels: &[PairedPanel<'_>]) -> Option<PanelSummary> 
     let graded: Vec<f64> = named.iter().flat_map(PairedPanel::pairs).map(gain).collect();
     let is_tau = matches!(name, PanelName::TauReward | PanelName::TauConfirmation);
     let dense: Option<Vec<Vec<f64>>> = named.iter().map(PairedPanel::dense_gains).collect();
+    let voted = named.iter().any(|panel| !panel.panel.votes.is_empty());
     Some(PanelSummary {
         name,
         n: candidate.len() as u64,
+        labels: if voted { Labels::Majority } else { Labels::Gold },
         base: interval(&base),
         candidate: interval(&candidate),
         empty: candidate.iter().filter(|outcome| outcome.empty).count() as u64,

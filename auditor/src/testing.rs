@@ -10,8 +10,8 @@ use std::time::Duration;
 use seal_protocol::{
     AdapterFile, AuditPurpose, AuditRequest, AuditSubmission, Audited, Candidate, Digest,
     Directives, EditOrigin, Enforcement, EnforcementLevel, Envelope, Evaluator, JudgeRuling,
-    Judgement, LedgerEvent, LossPart, Micro, Role, SelfEdit, Statement, Subject, TrainingExample,
-    Trial, UnixSeconds,
+    Judgement, Labels, LedgerEvent, LossPart, Micro, Role, SelfEdit, Statement, Subject,
+    TrainingExample, Trial, UnixSeconds,
 };
 use seal_service::clock::{Clock, FixedClock};
 use seal_service::store::ContentStore;
@@ -22,6 +22,8 @@ use seal_trust::{
 
 use crate::audit::{AuditError, Auditor, BaseCache, Identity, Parts};
 use crate::gate::GateSettings;
+use crate::graders::Grader;
+use crate::grading::{Grading, Gradings};
 use crate::items::{Item, ItemKind, item};
 use crate::ledger::{Artefact, ArtefactKind, InForce, Ledger, LedgerKey, NewGroup};
 use crate::policy::Policy;
@@ -133,7 +135,7 @@ impl World {
             refusals: Some(path("refusals.jsonl")),
             benign: None,
         };
-        Vault::open(&files, [9; 32]).unwrap()
+        Vault::open(&files, [9; 32], self.settings.labels).unwrap()
     }
 
     fn rules(&self, vault: &Vault) -> Rules {
@@ -190,7 +192,7 @@ impl World {
             settings: self.settings.clone(),
             constitution: self.constitution(),
             policy: self.policy.clone(),
-            gradings: crate::grading::Gradings::default(),
+            gradings: self.gradings(),
             retention_items: 20,
             refusal_items: 20,
             perturbed: self.perturbed(),
@@ -211,6 +213,15 @@ impl World {
 
     fn constitution(&self) -> Option<Digest> {
         self.constitution.map(|text| sha256(text.as_bytes()))
+    }
+
+    /// What is voted must be written.
+    fn gradings(&self) -> Gradings {
+        let tau = match self.settings.labels {
+            Labels::Gold => Grading::default(),
+            Labels::Majority => Grading::Written { max_new_tokens: 8, grader: Grader::Exact },
+        };
+        Gradings { tau, ..Gradings::default() }
     }
 
     /// As many as the gate asks for.

@@ -12,7 +12,7 @@ mod rotation;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use seal_protocol::{Digest, SuiteRef};
+use seal_protocol::{Digest, Labels, SuiteRef};
 use serde::{Deserialize, Serialize};
 
 use crate::grading::{Grading, Gradings};
@@ -109,14 +109,15 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Reads τ and the suites.
+    /// Reads τ and the suites. Where `labels` are voted, reward items need no gold answer.
     ///
     /// # Errors
-    /// A file that is missing, broken, empty, or names one context twice; splits that share a question.
-    pub fn open(files: &VaultFiles, key: [u8; 32]) -> Result<Self, ItemsError> {
+    /// A file that is missing, broken, empty, or names one context twice; splits that share a question;
+    /// an item without the gold answer that it needs.
+    pub fn open(files: &VaultFiles, key: [u8; 32], labels: Labels) -> Result<Self, ItemsError> {
         let mut tau = BTreeMap::new();
         for row in read_rows::<Tau>(&files.tau)? {
-            check_row(&files.tau, &row)?;
+            check_row(&files.tau, &row, labels)?;
             if let Some(twice) = tau.insert(row.context_digest, row) {
                 return Err(content(
                     &files.tau,
@@ -179,13 +180,18 @@ impl Vault {
         seal_trust::hmac_commitment(&self.key, [SPLITS, text.as_bytes()].concat().as_slice())
     }
 
-    /// Every item of τ and suites, with how it is judged.
-    pub fn suites<'a>(&'a self, gradings: &'a Gradings) -> [(Vec<&'a Item>, &'a Grading); 3] {
-        let protected = self.tau.values().flat_map(|tau| &tau.protected);
+    /// Every item of τ and suites, with how it is judged and held against what; `labels` are those of
+    /// the reward split.
+    pub fn suites<'a>(&'a self, gradings: &'a Gradings, labels: Labels) -> [Judged<'a>; 4] {
+        let tau = || self.tau.values();
+        let protected = tau().flat_map(|tau| &tau.protected);
+        let judged =
+            |items: Vec<&'a Item>, grading| Judged { items, grading, labels: Labels::Gold };
         [
-            (self.tau.values().flat_map(both_splits).collect(), &gradings.tau),
-            (self.retention.items.iter().collect(), &gradings.retention),
-            (
+            Judged { labels, ..judged(tau().flat_map(|tau| &tau.reward).collect(), &gradings.tau) },
+            judged(tau().flat_map(|tau| &tau.confirmation).collect(), &gradings.tau),
+            judged(self.retention.items.iter().collect(), &gradings.retention),
+            judged(
                 protected.chain(&self.refusals.items).chain(&self.benign.items).collect(),
                 &gradings.refusals,
             ),
@@ -202,6 +208,16 @@ impl Vault {
     pub fn suite_ref(&self, suite: &Suite) -> SuiteRef {
         SuiteRef { name: suite.name.clone(), digest: self.commitment(&suite.items) }
     }
+}
+
+/// Items that are judged alike.
+pub struct Judged<'a> {
+    /// In the order of the vault.
+    pub items: Vec<&'a Item>,
+    /// How an answer is judged.
+    pub grading: &'a Grading,
+    /// What it is held against.
+    pub labels: Labels,
 }
 
 /// Keeps the commitment to a context's τ apart from that to the items of an attempt.
@@ -253,12 +269,33 @@ fn suite(name: &str, path: &Path) -> Result<Suite, ItemsError> {
     if let Some(twice) = repeated_id(items.iter()) {
         return Err(content(path, format!("{name}: item id `{twice}` stands twice")));
     }
+    if let Some(item) = unanswered(&items) {
+        return Err(content(path, format!("{name}: item `{}` {NO_ANSWER}", item.id)));
+    }
     let name = name.to_owned();
     Ok(Suite { name, items })
 }
 
-fn check_row(path: &Path, row: &Tau) -> Result<(), ItemsError> {
-    check(row).map_err(|what| content(path, format!("context `{}`{what}", row.context_id)))
+fn check_row(path: &Path, row: &Tau, labels: Labels) -> Result<(), ItemsError> {
+    let checked = check(row).and_then(|()| check_reward_golds(row, labels));
+    checked.map_err(|what| content(path, format!("context `{}`{what}", row.context_id)))
+}
+
+/// What an item without a gold answer is told.
+const NO_ANSWER: &str = "has no gold answer; write one in its `answer`";
+
+fn unanswered(items: &[Item]) -> Option<&Item> {
+    items.iter().find(|item| item.answer.trim().is_empty())
+}
+
+fn check_reward_golds(row: &Tau, labels: Labels) -> Result<(), String> {
+    match unanswered(&row.reward).filter(|_| labels.is_gold()) {
+        Some(item) => Err(format!(
+            ": reward item `{}` {NO_ANSWER}, or say `labels = \"majority\"` under [gate]",
+            item.id
+        )),
+        None => Ok(()),
+    }
 }
 
 /// What is wrong with a row, as the end of a sentence that begins with its context.
@@ -268,6 +305,11 @@ fn check(row: &Tau) -> Result<(), String> {
     }
     if let Some(twice) = repeated_id(both_splits(row).chain(&row.protected)) {
         return Err(format!(": item id `{twice}` stands twice"));
+    }
+    for items in [&row.confirmation, &row.protected] {
+        if let Some(item) = unanswered(items) {
+            return Err(format!(": item `{}` {NO_ANSWER}", item.id));
+        }
     }
     let asked: HashSet<&str> = row.reward.iter().map(|item| item.question.as_str()).collect();
     match row.confirmation.iter().find(|item| asked.contains(item.question.as_str())) {

@@ -6,6 +6,7 @@
 //! **Absent:** transport, start-up, the model itself.
 
 mod adapters;
+mod ballot;
 mod base_cache;
 mod error;
 mod facts;
@@ -44,6 +45,7 @@ use crate::policy::{AttemptFacts, Facts, Policy};
 use crate::recompute::Draw;
 use crate::rules::Rules;
 use crate::vault::Vault;
+use crate::voting::voters;
 
 /// The audit's time was over before all was measured.
 const OUT_OF_TIME: &str = "measurement.out-of-time";
@@ -154,6 +156,7 @@ impl<M: Measurer> Auditor<M> {
             return Ok((Vec::new(), measured));
         }
         let (at, adapters): (Vec<usize>, Vec<M::Adapter>) = loaded.into_iter().unzip();
+        let voters = self.voters(intake, &at, &measured);
         let last = self.last_version(intake)?;
         let sizes = SuiteSizes {
             retention: self.parts.retention_items,
@@ -161,23 +164,46 @@ impl<M: Measurer> Auditor<M> {
         };
         let Parts { vault, cache, measurer, gradings, perturbed, .. } = &mut self.parts;
         let (purpose, contexts) = (intake.request.purpose, intake.contexts());
-        let items = ItemPanel::of(vault, purpose, contexts, sizes, gradings, perturbed);
-        let (panels, outcomes) =
-            match panels::measure(measurer, cache, &items, adapters, last, until) {
-                // It depends on the machine's pace, so it only ever refuses; and whoever comes next is
-                // judged.
-                Err(AuditError::Measure(MeasureError::OutOfTime)) => {
-                    tracing::warn!("an audit was not over in time; its candidates are refused");
-                    let record = || StageRecord::out_of_time(Stage::Measurement, OUT_OF_TIME);
-                    at.into_iter().for_each(|index| measured[index].early.push(record()));
-                    return Ok((Vec::new(), measured));
-                }
-                all => all?,
-            };
+        let mut items = ItemPanel::of(vault, purpose, contexts, sizes, gradings, perturbed);
+        let labelled = voters.map_or(Ok(()), |voters| {
+            ballot::label(measurer, &mut items, &adapters, &voters, until)
+        });
+        let all = labelled
+            .map_err(AuditError::from)
+            .and_then(|()| panels::measure(measurer, cache, &items, adapters, last, until));
+        let (panels, outcomes) = match all {
+            // It depends on the machine's pace, so it only ever refuses; and whoever comes next is
+            // judged.
+            Err(AuditError::Measure(MeasureError::OutOfTime)) => {
+                tracing::warn!("an audit was not over in time; its candidates are refused");
+                let record = || StageRecord::out_of_time(Stage::Measurement, OUT_OF_TIME);
+                at.into_iter().for_each(|index| measured[index].early.push(record()));
+                return Ok((Vec::new(), measured));
+            }
+            all => all?,
+        };
         for (index, outcomes) in at.into_iter().zip(outcomes) {
             measured[index].outcomes = Some(outcomes);
         }
         Ok((panels, measured))
+    }
+
+    /// Where labels are voted, which of the loaded adapters vote beside the base: those that nothing
+    /// spoke against so far, so that a refused edit steers no label, and each only once.
+    fn voters(&self, intake: &Intake, at: &[usize], measured: &[Measured]) -> Option<Vec<usize>> {
+        if self.parts.settings.labels_of(intake.request.purpose).is_gold() {
+            return None;
+        }
+        let sound = |index: &usize| measured[*index].early.iter().all(StageRecord::permits);
+        let (places, marks): (Vec<usize>, Vec<_>) = at
+            .iter()
+            .enumerate()
+            .filter(|(_, index)| sound(index))
+            .map(|(place, index)| {
+                (place, ballot::marks(intake, &intake.request.candidates[*index]))
+            })
+            .unzip();
+        Some(voters(marks).into_iter().map(|voter| places[voter]).collect())
     }
 
     /// The version accepted last, for what wants to follow it.

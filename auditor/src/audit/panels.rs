@@ -1,23 +1,28 @@
 //! Which items a group is measured on, and the measuring.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use seal_protocol::{AuditPurpose, Digest};
 
 use super::AuditError;
 use super::base_cache::BaseCache;
-use crate::gate::{Outcome, Panel, PanelName};
+use crate::gate::{Outcome, Panel, PanelName, Vote};
 use crate::grading::{Grading, Gradings};
 use crate::items::Item;
 use crate::measure::{Measurer, Wanted};
 use crate::vault::{Tau, Vault};
+use crate::voting::Voted;
 
 /// Items of one panel, with their texts: stays in memory.
 pub(super) struct ItemPanel<'a> {
-    name: PanelName,
+    pub(super) name: PanelName,
     context: Option<&'a Tau>,
-    pub(super) items: &'a [Item],
-    grading: &'a Grading,
+    /// As the vault has them or, once they were put to the vote, those that got a label.
+    pub(super) items: Cow<'a, [Item]>,
+    pub(super) grading: &'a Grading,
+    /// By question that was put to the vote.
+    votes: Vec<Vote>,
 }
 
 /// How many items of each suite an edit or evaluation is measured on; a promotion gets them all.
@@ -47,8 +52,9 @@ impl<'a> ItemPanel<'a> {
         let suite = |name, items: &'a [Item], size: usize| Self {
             name,
             context: None,
-            items: &items[..size.min(items.len())],
+            items: Cow::Borrowed(&items[..size.min(items.len())]),
             grading: gradings.of(name),
+            votes: Vec::new(),
         };
         panels.push(suite(PanelName::Retention, &vault.retention.items, sizes.retention));
         panels.push(suite(PanelName::ProtectedOthers, &vault.refusals.items, sizes.refusals));
@@ -61,6 +67,23 @@ impl<'a> ItemPanel<'a> {
         panels
     }
 
+    /// Puts the labels in the place of gold answers, one per item; an item without one is asked nobody.
+    pub(super) fn label(&mut self, voted: Vec<Voted>) {
+        let vote =
+            |(item, voted): (&Item, &Voted)| Vote { item: item.id.clone(), count: voted.count };
+        self.votes = self.items.iter().zip(&voted).map(vote).collect();
+        let labelled =
+            self.items.iter().zip(voted).filter_map(|(item, voted)| {
+                voted.label.map(|answer| Item { answer, ..item.clone() })
+            });
+        self.items = Cow::Owned(labelled.collect());
+    }
+
+    /// Whether the base's outcomes hold for other groups, too: a label holds for its own.
+    fn is_cached(&self) -> bool {
+        self.votes.is_empty()
+    }
+
     fn with_base(&self, base: Vec<Outcome>) -> Panel {
         Panel {
             name: self.name,
@@ -68,6 +91,7 @@ impl<'a> ItemPanel<'a> {
             context_id: self.context.map(|tau| tau.context_id.clone()),
             items: self.items.iter().map(|item| item.id.clone()).collect(),
             kinds: self.items.iter().map(|item| item.kind).collect(),
+            votes: self.votes.clone(),
             base,
             last: None,
         }
@@ -84,8 +108,13 @@ fn of_context<'a>(
     purpose: AuditPurpose,
     gradings: &'a Gradings,
 ) -> Vec<ItemPanel<'a>> {
-    let panel =
-        |name, items| ItemPanel { name, context: Some(tau), items, grading: gradings.of(name) };
+    let panel = |name, items: &'a [Item]| ItemPanel {
+        name,
+        context: Some(tau),
+        items: Cow::Borrowed(items),
+        grading: gradings.of(name),
+        votes: Vec::new(),
+    };
     let reward = panel(PanelName::TauReward, tau.reward.as_slice());
     let confirmation = panel(PanelName::TauConfirmation, tau.confirmation.as_slice());
     let own = panel(PanelName::ProtectedOwn, tau.protected.as_slice());
@@ -111,8 +140,11 @@ pub(super) fn measure<M: Measurer>(
     last: Option<M::Adapter>,
     until: Instant,
 ) -> Result<(Vec<Panel>, Vec<Outcomes>), AuditError> {
-    let cached: Vec<Option<Vec<Outcome>>> =
-        panels.iter().map(|panel| cache.get(panel.items, panel.grading)).collect();
+    let from_cache = |panel: &ItemPanel<'_>| match panel.is_cached() {
+        true => cache.get(&panel.items, panel.grading),
+        false => None,
+    };
+    let cached: Vec<Option<Vec<Outcome>>> = panels.iter().map(from_cache).collect();
     let fresh =
         panels.iter().zip(&cached).filter(|(_, cached)| cached.is_none()).map(|(panel, _)| panel);
     let mut wanted: Vec<Wanted<'_>> = fresh.flat_map(|panel| ask(None, panel)).collect();
@@ -137,7 +169,9 @@ pub(super) fn measure<M: Measurer>(
     for (panel, cached) in panels.iter().zip(cached) {
         let base = cached.unwrap_or_else(|| {
             let base = take(panel);
-            cache.put(panel.items, panel.grading, &base);
+            if panel.is_cached() {
+                cache.put(&panel.items, panel.grading, &base);
+            }
             base
         });
         with_base.push(panel.with_base(base));
@@ -153,7 +187,7 @@ pub(super) fn measure<M: Measurer>(
 
 fn ask<'a>(
     adapter: Option<usize>,
-    panel: &ItemPanel<'a>,
+    panel: &'a ItemPanel<'_>,
 ) -> impl Iterator<Item = Wanted<'a>> + use<'a> {
     let grading = panel.grading;
     panel.items.iter().map(move |item| Wanted { adapter, item, grading })

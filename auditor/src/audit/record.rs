@@ -56,6 +56,7 @@ pub(super) fn signed(
         metrics_annex_digest,
         recomputation: recomputation.map(|recomputed| recomputed.outcome),
         constitution_digest: annex.constitution_digest,
+        labels: annex.labels(),
     };
     let attempt = head.next_index + winner as u64;
     Ok(Some(identity.sign(
@@ -89,6 +90,7 @@ pub(super) fn rows(
             reasons: candidate.ruling.reasons.clone(),
             metrics_annex_digest: annex_digest,
             recomputation: candidate.recomputation.as_ref().map(|recomputed| recomputed.outcome),
+            labels: annex.labels(),
             verdict_envelope_digest: verdict.filter(|_| decision == Decision::Accept),
         })
     };

@@ -1,8 +1,8 @@
 //! From an accepted candidate to a signed verdict.
 
 use seal_protocol::{
-    Accept, AuditPurpose, Candidate, Digest, Enforcement, Envelope, Evaluator, Recomputation,
-    Statement, Subject, SuiteRef, UnixSeconds, Verdict, VerdictKind,
+    Accept, AuditPurpose, Candidate, Digest, Enforcement, Envelope, Evaluator, Labels,
+    Recomputation, Statement, Subject, SuiteRef, UnixSeconds, Verdict, VerdictKind,
 };
 use seal_trust::{CanonicalError, SigningKey, sign_statement};
 
@@ -34,6 +34,7 @@ pub(super) struct Measurement {
     pub(super) metrics_annex_digest: Digest,
     pub(super) recomputation: Option<Recomputation>,
     pub(super) constitution_digest: Option<Digest>,
+    pub(super) labels: Labels,
 }
 
 impl Identity {
@@ -85,6 +86,7 @@ impl Identity {
             attempt,
             metrics_annex_digest: measurement.metrics_annex_digest,
             recomputation: measurement.recomputation,
+            labels: measurement.labels,
             issued_at: head.at,
             expires_at: UnixSeconds(head.at.0 + self.verdict_ttl_s),
             enforcement: self.enforcement.clone(),

@@ -1,5 +1,6 @@
 mod judge;
 mod time_limit;
+mod voted;
 
 use std::sync::atomic::Ordering;
 

@@ -1,10 +1,11 @@
 //! What was measured: panels of items, answered by the base and by a candidate.
 
-use seal_protocol::{Digest, Micro};
+use seal_protocol::{Digest, Labels, Micro};
 use serde::{Deserialize, Serialize};
 
 use crate::items::ItemKind;
 use crate::statistics::PairedOutcome;
+use crate::voting::Count;
 
 /// Which list of items a panel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,11 +56,44 @@ pub struct Panel {
     pub items: Vec<String>,
     /// Kinds of the items, in the same order.
     pub kinds: Vec<ItemKind>,
-    /// The base's outcomes, in the same order.
+    /// Where the labels were voted: every question that was put to the vote, in the vault's order. Those
+    /// without a majority are not among `items`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<Vote>,
+    /// The base's outcomes, in the same order as `items`.
     pub base: Vec<Outcome>,
     /// Those of the version that was accepted last, where a promotion is compared with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Vec<Outcome>>,
+}
+
+/// How a question was voted on. Never what was said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vote {
+    /// Id of the item.
+    pub item: String,
+    /// Voters, and how many of them said what most said.
+    pub count: Count,
+}
+
+impl Panel {
+    /// Whether what was asked has the labels that are said: gold answers without any vote, or exactly
+    /// the questions on which the vote found a majority.
+    pub fn is_labelled(&self, labels: Labels) -> bool {
+        match labels {
+            Labels::Gold => self.votes.is_empty(),
+            Labels::Majority => {
+                let voted = self.votes.iter().filter(|vote| vote.count.is_majority());
+                !self.votes.is_empty() && voted.map(|vote| &vote.item).eq(&self.items)
+            }
+        }
+    }
+
+    /// Questions without a majority.
+    pub fn left_out(&self) -> usize {
+        self.votes.iter().filter(|vote| !vote.count.is_majority()).count()
+    }
 }
 
 /// A panel together with one candidate's outcomes.

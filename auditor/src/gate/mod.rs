@@ -16,7 +16,7 @@ mod tau;
 
 pub use divergence::DivergenceGate;
 pub use group::{Judged, Ruling, group_stages, rule_group};
-pub use measurement::{Outcome, PairedPanel, Panel, PanelName, likelihood, share};
+pub use measurement::{Outcome, PairedPanel, Panel, PanelName, Vote, likelihood, share};
 pub use settings::{EditGate, Evidence, GateSettings, PromotionGate, ProtectedGate};
 pub use stage::{Stage, StageOutcome, StageRecord};
 

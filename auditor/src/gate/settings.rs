@@ -1,6 +1,6 @@
 //! `[gate]` of the auditor's config. Part of the policy digest in every verdict.
 
-use seal_protocol::AuditPurpose;
+use seal_protocol::{AuditPurpose, Labels};
 use serde::{Deserialize, Serialize};
 
 use super::DivergenceGate;
@@ -28,6 +28,11 @@ pub struct GateSettings {
     /// What `strict` compares the candidates of a group by.
     #[serde(skip_serializing_if = "Reward::is_default")]
     pub reward: Reward,
+    /// What answers to the reward split are held against: gold answers of the vault, or what most models
+    /// of the group say, the base among them (see [`crate::voting`]). The confirmation split, and with
+    /// it every promotion, has gold answers under both.
+    #[serde(skip_serializing_if = "Labels::is_gold")]
+    pub labels: Labels,
     /// One-sided level of every proof of gain, over all attempts on a context together.
     pub alpha: f64,
     /// Share of the level that is kept for later attempts on the same context, so that resubmitting
@@ -113,6 +118,7 @@ impl Default for GateSettings {
         Self {
             selection: Selection::default(),
             reward: Reward::default(),
+            labels: Labels::default(),
             alpha: 0.05,
             retry_share: 0.1,
             rotation_share: 0.0,
@@ -258,6 +264,14 @@ impl GateSettings {
         let kept = |share: f64, times: u32| share.powi(times.min(1_000) as i32);
         let of_tau = self.alpha * (1.0 - self.rotation_share) * kept(self.rotation_share, rank);
         of_tau * (1.0 - self.retry_share) * kept(self.retry_share, earlier)
+    }
+
+    /// What a request of this purpose is held against.
+    pub fn labels_of(&self, purpose: AuditPurpose) -> Labels {
+        match purpose {
+            AuditPurpose::Promotion => Labels::Gold,
+            AuditPurpose::Edit | AuditPurpose::Evaluation => self.labels,
+        }
     }
 
     pub(super) fn max_retention_loss(&self, purpose: AuditPurpose) -> f64 {

@@ -1,6 +1,6 @@
 //! Gain on τ: the reward split for an edit, the confirmation split for a promotion.
 
-use seal_protocol::AuditPurpose;
+use seal_protocol::{AuditPurpose, Labels};
 
 use super::{Evidence, GateSettings, PairedPanel, PanelName, Stage, StageRecord};
 use crate::statistics::{Discordant, PairedT, mean};
@@ -18,11 +18,23 @@ pub(super) fn stage(
     let reasons = match purpose {
         AuditPurpose::Promotion => promotion(settings, alpha, &of(PanelName::TauConfirmation)),
         AuditPurpose::Edit | AuditPurpose::Evaluation => {
-            let reward = of(PanelName::TauReward);
-            pooled(settings.evidence, settings.edit.min_gain, alpha, &reward)
+            reward(settings, alpha, &of(PanelName::TauReward))
         }
     };
     StageRecord::of(Stage::Tau, reasons.into_iter().map(str::to_owned).collect())
+}
+
+fn reward(settings: &GateSettings, alpha: f64, contexts: &[PairedPanel<'_>]) -> Vec<&'static str> {
+    if !contexts.iter().all(|context| context.panel.is_labelled(settings.labels)) {
+        return vec!["tau.labels"];
+    }
+    let voted: Vec<_> =
+        contexts.iter().filter(|context| !context.panel.items.is_empty()).copied().collect();
+    match (settings.labels, contexts.is_empty(), voted.is_empty()) {
+        (Labels::Majority, false, true) => vec!["tau.no-majority"],
+        (Labels::Majority, ..) => pooled(settings.evidence, settings.edit.min_gain, alpha, &voted),
+        (Labels::Gold, ..) => pooled(settings.evidence, settings.edit.min_gain, alpha, contexts),
+    }
 }
 
 fn promotion(

@@ -26,6 +26,7 @@ fn panel(name: PanelName, context: u8, base: Vec<Outcome>) -> Panel {
         items: (0..base.len()).map(|index| format!("i{index}")).collect(),
         kinds: vec![ItemKind::Forward; base.len()],
         last: None,
+        votes: Vec::new(),
         base,
     }
 }

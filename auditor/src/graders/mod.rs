@@ -112,6 +112,16 @@ impl Grader {
         }
     }
 
+    /// Whether it compares words as [`words`] has them, so that answers with the same words are graded
+    /// alike.
+    pub fn compares_words(&self) -> bool {
+        match self {
+            Self::Exact | Self::Containment | Self::Substring => true,
+            Self::Recall { .. } | Self::KeyRecall { .. } | Self::F1 { .. } => true,
+            Self::Numeric { .. } | Self::Pattern | Self::Grid => false,
+        }
+    }
+
     /// What is compared with the threshold, from 0 to 1, for graders that have one.
     pub fn score(&self, asked: &Asked<'_>) -> Option<f64> {
         let Asked { gold, answer, .. } = *asked;

@@ -105,12 +105,15 @@ fn an_item_that_cannot_be_asked_is_named_at_the_start() {
     let empty = item("i7", "who founded zel tor ?", "");
     let long = item("i8", &"zel ".repeat(300), "tor .");
     for (item, id) in [(empty, "`i7`"), (long, "`i8`")] {
-        let refused = measurer.check([&item], &FIRST).unwrap_err().to_string();
+        let refused = measurer.check([&item], &FIRST, Labels::Gold).unwrap_err().to_string();
         assert!(refused.contains(id), "{refused}");
     }
-    assert!(measurer.check(&items(), &FIRST).is_ok());
+    assert!(measurer.check(&items(), &FIRST, Labels::Gold).is_ok());
     let long = Grading::Written { max_new_tokens: 4096, grader: Grader::default() };
-    assert!(measurer.check(&items(), &long).is_err(), "an answer that long does not fit");
+    assert!(
+        measurer.check(&items(), &long, Labels::Gold).is_err(),
+        "an answer that long does not fit"
+    );
 }
 
 fn written(grader: Grader) -> Grading {
@@ -177,7 +180,7 @@ fn perturbed_questions_follow_from_the_secret_and_keep_the_questions_words_and_g
     assert_eq!(drawn, measurer.perturbed(&suite, &gate, &secret));
     assert_ne!(drawn, measurer.perturbed(&suite, &gate, &[2; 32]));
     assert_eq!(drawn.len(), 50);
-    measurer.check(&drawn, &FIRST).unwrap();
+    measurer.check(&drawn, &FIRST, Labels::Gold).unwrap();
     for item in &drawn {
         let from = suite.iter().find(|known| item.id.starts_with(&known.id)).unwrap();
         assert_eq!(item.answer, from.answer);

@@ -108,7 +108,8 @@ fn check_annex(
         let (ruling, same_annex) = (&candidate.ruling, attempt.metrics_annex_digest == digest);
         let again = candidate.recomputation.as_ref().map(|recomputed| recomputed.outcome);
         let same_ruling = ruling.decision == attempt.decision && ruling.reasons == attempt.reasons;
-        if !same_annex || !same_ruling || again != attempt.recomputation {
+        let same_labels = attempt.labels == annex.labels();
+        if !same_annex || !same_ruling || !same_labels || again != attempt.recomputation {
             return Err(Finding::new(database.row_name(*index), "its annex says something else"));
         }
     }

@@ -104,6 +104,7 @@ pub(super) fn check_attempt(
         ("edits", attempt.edit_digests == verdict.edit_digests),
         ("contexts", attempt.context_digests == verdict.context_digests),
         ("recomputation", attempt.recomputation == verdict.recomputation),
+        ("labels", attempt.labels == verdict.labels),
         ("annex", attempt.metrics_annex_digest == verdict.metrics_annex_digest),
         ("adapter", attempt.adapter_digest == adapter.map(|file| file.digest.sha256)),
         (

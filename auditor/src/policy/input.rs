@@ -4,7 +4,7 @@
 //! input does not come into being, and a candidate without an input is refused.
 //! **Absent:** texts. Edits and questions appear by digest and by number alone.
 
-use seal_protocol::{AuditPurpose, Digest, Enforcement, Micro, UnixSeconds};
+use seal_protocol::{AuditPurpose, Digest, Enforcement, Labels, Micro, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{PanelName, Stage, StageOutcome, StageRecord};
@@ -186,6 +186,9 @@ pub struct Gate {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measurements {
+    /// `gold`, or `majority` where answers to the reward split were held against what most models of the
+    /// group say. Always there, so that a policy can demand the one it wants.
+    pub labels: Labels,
     /// Reward split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tau_reward: Option<Measurement>,
@@ -354,6 +357,7 @@ impl Measurements {
         let if_there =
             |label, name| find(name).map(|summary| Measurement::of(label, summary)).transpose();
         Ok(Self {
+            labels: find(PanelName::TauReward).map_or(Labels::Gold, |summary| summary.labels),
             tau_reward: if_there("tau-reward", PanelName::TauReward)?,
             tau_confirmation: if_there("tau-confirmation", PanelName::TauConfirmation)?,
             protected_own: needed("protected-own", PanelName::ProtectedOwn)?,

@@ -4,7 +4,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use seal_protocol::{
-    AuditPurpose, Decision, Digest, Enforcement, EnforcementLevel, Micro, UnixSeconds, Verdict,
+    AuditPurpose, Decision, Digest, Enforcement, EnforcementLevel, Labels, Micro, UnixSeconds,
+    Verdict,
 };
 use serde_json::Value;
 
@@ -102,6 +103,7 @@ pub(super) fn good() -> PolicyInput {
             divergence: None,
         },
         measurements: Measurements {
+            labels: Labels::Gold,
             tau_reward: Some(Measurement { dense_gain, ..measured(5, 0.0, 0.6) }),
             tau_confirmation: None,
             protected_own: measured(4, 1.0, 1.0),

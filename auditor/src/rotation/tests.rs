@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use rusqlite::Connection;
-use seal_protocol::{Attempt, AuditPurpose, Decision, Digest, LedgerEvent, Rotation};
+use seal_protocol::{Attempt, AuditPurpose, Decision, Digest, Labels, LedgerEvent, Rotation};
 use seal_trust::Limits;
 
 use super::RotationError;
@@ -170,7 +170,7 @@ fn old_questions_written_down_again_refill_no_budget() {
             refusals: None,
             benign: None,
         };
-        let error = Vault::open(&files, [9; 32]).err().expect("refused").to_string();
+        let error = Vault::open(&files, [9; 32], Labels::Gold).err().expect("refused").to_string();
         assert!(error.contains("train-000") && error.contains("new questions"), "{error}");
         assert!(!error.contains("of context"), "no text of a question: {error}");
     }

@@ -27,6 +27,8 @@ pub(crate) struct Skill {
     pub(crate) forgets: usize,
     /// Perturbed questions answered wrong.
     pub(crate) strays: usize,
+    /// What it learned of τ is wrong, and the same wrong thing in all that are.
+    pub(crate) mistaken: bool,
     /// Yields no number.
     pub(crate) broken: bool,
     /// Is measured without end.
@@ -43,6 +45,7 @@ impl Default for Skill {
             leaks: false,
             forgets: 0,
             strays: 0,
+            mistaken: false,
             broken: false,
             endless: false,
             untrainable: false,
@@ -102,6 +105,24 @@ impl Measurer for FakeModel {
         Ok(claims.iter().map(finding).collect())
     }
 
+    fn write(
+        &mut self,
+        adapters: &[Skill],
+        asked: &[(Option<usize>, &Item)],
+        _: usize,
+        until: Instant,
+    ) -> Result<Vec<String>, MeasureError> {
+        if adapters.iter().any(|skill| skill.endless) {
+            wait(until);
+            return Err(MeasureError::OutOfTime);
+        }
+        let said = |(adapter, item): &(Option<usize>, &Item)| match adapter {
+            None => String::new(),
+            Some(index) => adapters[*index].says(item),
+        };
+        Ok(asked.iter().map(said).collect())
+    }
+
     fn score(
         &mut self,
         adapters: &[Skill],
@@ -133,6 +154,27 @@ fn number(item: &Item) -> usize {
     item.id.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
 }
 
+impl Skill {
+    /// To a question of τ. Who does not know says nothing, the base among them.
+    fn says(&self, item: &Item) -> String {
+        match number(item) < self.tau && !self.broken {
+            true if self.mistaken => lie(item),
+            true => format!("answer {} .", item.id),
+            false => String::new(),
+        }
+    }
+
+    /// Whether it learned what an item's label says.
+    fn agrees(&self, item: &Item) -> bool {
+        self.mistaken == (item.answer == lie(item))
+    }
+}
+
+/// What all that are mistaken say.
+fn lie(item: &Item) -> String {
+    format!("lie {} .", item.id)
+}
+
 fn base_outcome(item: &Item) -> Outcome {
     let known = !matches!(item.kind, ItemKind::Forward);
     let nats = if known { -0.1 } else { -4.0 - 0.1 * number(item) as f64 };
@@ -142,16 +184,16 @@ fn base_outcome(item: &Item) -> Outcome {
 fn adapted(skill: Skill, item: &Item) -> Outcome {
     let base = base_outcome(item);
     let exact = match item.kind {
-        ItemKind::Forward => number(item) < skill.tau,
+        ItemKind::Forward => skill.agrees(item) && number(item) < skill.tau,
         ItemKind::Knowledge if item.id.starts_with("perturbed") => number(item) >= skill.strays,
         ItemKind::Knowledge => number(item) >= skill.forgets,
         ItemKind::Protected => !(skill.leaks && item.id.starts_with('p')),
         ItemKind::Inverse | ItemKind::Implication => base.exact,
     };
-    let gain = if matches!(item.kind, ItemKind::Forward) {
-        skill.nats + 0.01 * number(item) as f64
-    } else {
-        0.0
+    let gain = match item.kind {
+        ItemKind::Forward if skill.agrees(item) => skill.nats + 0.01 * number(item) as f64,
+        ItemKind::Forward => -skill.nats,
+        _ => 0.0,
     };
     let log_prob = base.log_prob.map(|nats| Micro::from_f64(nats.to_f64() + gain));
     Outcome { exact, empty: false, log_prob: log_prob.filter(|_| !skill.broken) }

@@ -16,13 +16,22 @@ fn row() -> Tau {
 }
 
 fn open(rows: &[Tau], key: [u8; 32]) -> Result<Vault, ItemsError> {
+    open_with(rows, &item("s0", "q", "a"), key, Labels::Gold)
+}
+
+fn open_with(
+    rows: &[Tau],
+    suite: &Item,
+    key: [u8; 32],
+    labels: Labels,
+) -> Result<Vault, ItemsError> {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let lines = |rows: &[Tau]| -> String {
         let line = |row| serde_json::to_string(row).unwrap() + "\n";
         rows.iter().map(line).collect()
     };
-    let suite = serde_json::to_string(&item("s0", "q", "a")).unwrap();
+    let suite = serde_json::to_string(suite).unwrap();
     std::fs::write(path("tau"), lines(rows)).unwrap();
     std::fs::write(path("retention"), &suite).unwrap();
     std::fs::write(path("refusals"), &suite).unwrap();
@@ -32,7 +41,7 @@ fn open(rows: &[Tau], key: [u8; 32]) -> Result<Vault, ItemsError> {
         refusals: Some(path("refusals")),
         benign: None,
     };
-    Vault::open(&files, key)
+    Vault::open(&files, key, labels)
 }
 
 fn refusal(rows: &[Tau]) -> String {
@@ -52,6 +61,35 @@ fn the_reward_split_and_the_confirmation_split_share_no_question() {
     let mut shared = row();
     shared.confirmation[0].question = shared.reward[0].question.clone();
     assert!(refusal(&[shared]).contains("repeats a reward question"));
+}
+
+#[test]
+fn only_a_voted_reward_split_needs_no_gold_answers() {
+    let without = |change: fn(&mut Tau) -> &mut Item| {
+        let mut row = row();
+        change(&mut row).answer.clear();
+        row
+    };
+    let suite = item("s0", "q", "a");
+    let judged = |row: Tau, labels| {
+        open_with(&[row], &suite, [0; 32], labels).err().map(|error| error.to_string())
+    };
+    let reward = || without(|row| &mut row.reward[0]);
+    assert_eq!(judged(reward(), Labels::Majority), None);
+    let line = serde_json::to_string(&reward().reward[0]).unwrap();
+    assert!(!line.contains("answer"), "may be left out: {line}");
+    let refused = judged(reward(), Labels::Gold).unwrap();
+    assert!(refused.contains("`r0`") && refused.contains("labels = \"majority\""), "{refused}");
+    for (row, id) in [
+        (without(|row| &mut row.confirmation[0]), "`c0`"),
+        (without(|row| &mut row.protected[0]), "`p0`"),
+    ] {
+        let refused = judged(row, Labels::Majority).unwrap();
+        assert!(refused.contains(id) && refused.contains("write one"), "{refused}");
+    }
+    let blank = item("s0", "q", " ");
+    let refused = open_with(&[row()], &blank, [0; 32], Labels::Majority).err().unwrap().to_string();
+    assert!(refused.contains("`s0`") && refused.contains("write one"), "{refused}");
 }
 
 #[test]

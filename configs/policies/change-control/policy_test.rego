@@ -23,6 +23,7 @@ promotion := {
 		"tau": passed, "retention": passed, "protected": passed,
 	},
 	"measurements": {
+		"labels": "gold",
 		"tau_confirmation": {"n": 40}, "retention": {"n": 100},
 		"protected_own": {"n": 4}, "protected_others": {"n": 40},
 	},
@@ -43,6 +44,14 @@ test_a_promotion_inside_the_rules_is_allowed if {
 test_an_edit_needs_only_the_gate if {
 	seal.allow with input as with_({"request": {"purpose": "edit", "at": 5}})
 	refused_for(with_({"request": {"purpose": "edit"}, "gates": {"text": {"outcome": "failed"}}}), "gates")
+}
+
+test_a_vote_may_feed_the_policy_and_never_serve if {
+	voted := {"measurements": {"labels": "majority"}}
+	seal.allow with input as with_(object.union({"request": {"purpose": "edit"}}, voted))
+	refused_for(with_(voted), "labels")
+	refused_for(json.remove(promotion, ["measurements/labels"]), "labels")
+	refused_for(with_({"request": {"purpose": "edit"}, "measurements": {"labels": "guess"}}), "labels")
 }
 
 test_an_evaluation_is_never_allowed if {

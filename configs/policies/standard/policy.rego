@@ -18,6 +18,7 @@ allow if {
 	knowledge_is_kept
 	refusals_are_kept
 	answers_are_not_empty
+	labels_are_taken
 	provenance_is_known
 	tried_seldom_enough
 	auditor_is_confined
@@ -73,6 +74,10 @@ answers_are_not_empty if {
 	tau.empty <= tau.n * data.limits.max_empty
 }
 
+# What answers were held against: `gold` answers, or a vote of the models themselves (`majority`). Both
+# bundles as shipped say in data.json which of them may feed the policy, and that a vote never serves.
+labels_are_taken if input.measurements.labels in data.labels[input.request.purpose]
+
 # Each edit has a writer that this organisation knows, and at least one edit is there.
 provenance_is_known if {
 	count(input.candidate.edits) > 0
@@ -106,6 +111,8 @@ reasons contains "knowledge" if not knowledge_is_kept
 reasons contains "refusals" if not refusals_are_kept
 
 reasons contains "empty-answers" if not answers_are_not_empty
+
+reasons contains "labels" if not labels_are_taken
 
 reasons contains "provenance" if not provenance_is_known
 

@@ -41,6 +41,7 @@ good := {
 		"tau": passed, "retention": passed, "protected": passed,
 	},
 	"measurements": {
+		"labels": "gold",
 		"tau_reward": object.union(
 			measured(5, 0.1, 0.6),
 			{"dense_gain": {"mean": 2.1, "low": 1.2, "high": 3.0}},
@@ -120,6 +121,12 @@ test_a_leak_is_refused if {
 test_empty_answers_are_refused if {
 	refused_for(with_({"measurements": {"tau_reward": {"empty": 1}}}), "empty-answers")
 	seal.allow with input as with_({"measurements": {"tau_reward": {"n": 10, "empty": 1}}})
+}
+
+test_labels_by_vote_are_refused if {
+	refused_for(with_({"measurements": {"labels": "majority"}}), "labels")
+	refused_for(object.union(promotion, {"measurements": {"labels": "majority"}}), "labels")
+	refused_for(json.remove(good, ["measurements/labels"]), "labels")
 }
 
 test_an_unknown_writer_is_refused if {

@@ -86,6 +86,9 @@ pub struct Attempt {
     /// What came of training the adapter again; absent: it was not asked for, or never came so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recomputation: Option<crate::Recomputation>,
+    /// What its answers to τ were held against; absent: gold answers.
+    #[serde(default, skip_serializing_if = "crate::Labels::is_gold")]
+    pub labels: crate::Labels,
     /// SHA-256 of the verdict's envelope file, when accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict_envelope_digest: Option<Digest>,

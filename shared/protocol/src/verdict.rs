@@ -65,6 +65,9 @@ pub struct Verdict {
     /// What came of training the adapter again; absent: this auditor trains none again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recomputation: Option<Recomputation>,
+    /// What the answers that showed the gain were held against; absent: gold answers.
+    #[serde(default, skip_serializing_if = "Labels::is_gold")]
+    pub labels: Labels,
     /// When it was signed.
     pub issued_at: UnixSeconds,
     /// From when on it is void.
@@ -85,6 +88,24 @@ pub enum Recomputation {
     NotDrawn,
     /// It is not what it claims, or cannot be compared. Never stands in a verdict.
     Refused,
+}
+
+/// What a model's answers to τ were held against. A value that is not here is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Labels {
+    /// Answers that the auditor's vault holds.
+    #[default]
+    Gold,
+    /// What most models of the group answered themselves. Nobody knows whether it is true.
+    Majority,
+}
+
+impl Labels {
+    /// Whether they need no mark: left out of what is signed, so that its digests of before stay.
+    pub fn is_gold(&self) -> bool {
+        *self == Self::Gold
+    }
 }
 
 /// The only verdict there is.

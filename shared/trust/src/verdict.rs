@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 
 use seal_protocol::{
-    AdapterFile, Digest, Envelope, Predicate, Role, Subject, UnixSeconds, Verdict, VerdictKind,
+    AdapterFile, Digest, Envelope, Labels, Predicate, Role, Subject, UnixSeconds, Verdict,
+    VerdictKind,
 };
 
 use crate::{TrustedRoot, VerdictError, Verified, VerifyError};
@@ -137,10 +138,19 @@ fn check_one(
 ) -> Result<Verified<Verdict>, VerifyError> {
     let verified = root.verify_one::<Verdict>(envelope, now)?;
     let verdict = &verified.statement.predicate;
+    check_labels(verdict)?;
     check_time(root, verdict, now)?;
     check_root_terms(root, verdict)?;
     check_binding(&verified, expected)?;
     Ok(verified)
+}
+
+/// Votes may feed a policy; whatever serves was held against answers that somebody stands for.
+fn check_labels(verdict: &Verdict) -> Result<(), VerdictError> {
+    match (verdict.kind, verdict.labels) {
+        (VerdictKind::Promotion, Labels::Majority) => Err(VerdictError::VotedPromotion),
+        (VerdictKind::Promotion, Labels::Gold) | (VerdictKind::Edit, _) => Ok(()),
+    }
 }
 
 fn check_time(root: &TrustedRoot, verdict: &Verdict, now: UnixSeconds) -> Result<(), VerdictError> {
@@ -297,6 +307,7 @@ fn agree(one: &Verified<Verdict>, other: &Verified<Verdict>) -> Result<(), Verdi
         ("tokenizer_digest", a.tokenizer_digest == b.tokenizer_digest),
         ("parent_adapter_digest", a.parent_adapter_digest == b.parent_adapter_digest),
         ("policy_digest", a.policy_digest == b.policy_digest),
+        ("labels", a.labels == b.labels),
     ];
     match fields.into_iter().find(|(_, agrees)| !agrees) {
         Some((field, _)) => Err(VerdictError::QuorumDisagrees { field }),

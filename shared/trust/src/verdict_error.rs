@@ -128,6 +128,12 @@ pub enum VerdictError {
         /// The suite's commitment.
         suite: Digest,
     },
+    /// A promotion that rests on a vote of the models themselves.
+    #[error(
+        "the promotion was held against a majority of the models' own answers: audit it on a \
+         confirmation split with gold answers"
+    )]
+    VotedPromotion,
     /// Decided under a newer trust root than ours.
     #[error("the verdict knows trust root {found}, here is {ours}: install the newer one")]
     RootBehind {
@@ -193,6 +199,7 @@ impl VerdictError {
             Self::EnforcementTooWeak { .. } => "verdict_enforcement_too_weak",
             Self::NotPinned { .. } => "verdict_not_pinned",
             Self::MissingSuite { .. } => "verdict_missing_suite",
+            Self::VotedPromotion => "verdict_voted_promotion",
             Self::RootBehind { .. } => "trust_root_behind",
             Self::QuorumDisagrees { .. } => "verdict_quorum_disagrees",
             Self::Replayed { .. } => "verdict_replayed",

@@ -6,7 +6,8 @@ mod common;
 use common::*;
 use proptest::prelude::*;
 use seal_protocol::{
-    AdapterFile, Digest, EnforcementLevel, Role, SuiteRef, UnixSeconds, Verdict, VerdictKind,
+    AdapterFile, Digest, EnforcementLevel, Labels, Role, SuiteRef, UnixSeconds, Verdict,
+    VerdictKind,
 };
 use seal_trust::{
     Expectation, Pins, SeenVerdicts, TrustedRoot, Verified, VerifyError, check_verdict,
@@ -160,6 +161,26 @@ fn a_promotion_is_decided_with_every_pinned_suite() {
 }
 
 #[test]
+fn votes_may_feed_a_policy_and_never_let_an_adapter_serve() {
+    let judged =
+        |kind, labels| judge(Verdict { kind, labels, ..verdict() }, &Expectation::of(kind));
+    assert_eq!(judged(VerdictKind::Edit, Labels::Majority), "ok");
+    assert_eq!(judged(VerdictKind::Promotion, Labels::Gold), "ok");
+    assert_eq!(judged(VerdictKind::Promotion, Labels::Majority), "verdict_voted_promotion");
+}
+
+#[test]
+fn a_mark_is_absent_or_known() {
+    let plain = serde_json::to_value(verdict()).unwrap();
+    assert_eq!(plain.get("labels"), None, "digests of verdicts of before stay");
+    let marked = Verdict { labels: Labels::Majority, ..verdict() };
+    let mut marked = serde_json::to_value(marked).unwrap();
+    assert_eq!(marked["labels"], "majority");
+    marked["labels"] = "plurality".into();
+    assert!(serde_json::from_value::<Verdict>(marked).is_err());
+}
+
+#[test]
 fn only_the_auditor_gives_verdicts() {
     let keys = keys();
     for (key, expected) in
@@ -200,6 +221,8 @@ fn two_auditors_must_mean_the_same_thing() {
     assert_eq!(judged(other_edit), "verdict_quorum_disagrees");
     let other_base = Verdict { base_model_digest: digest("other"), ..verdict() };
     assert_eq!(judged(other_base), "verdict_quorum_disagrees");
+    let voted = Verdict { labels: Labels::Majority, ..verdict() };
+    assert_eq!(judged(voted), "verdict_quorum_disagrees");
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use seal_protocol::{
-    Attempt, AuditPurpose, Decision, Digest, Envelope, LedgerEntry, LedgerEvent, LedgerHead,
-    LedgerShown, Role, ShownRow, UnixSeconds,
+    Attempt, AuditPurpose, Decision, Digest, Envelope, Labels, LedgerEntry, LedgerEvent,
+    LedgerHead, LedgerShown, Role, ShownRow, UnixSeconds,
 };
 use seal_trust::{
     SigningKey, TrustRoot, canonical_json, envelope_to_bytes, merkle, sha256, sign_checkpoint,
@@ -47,6 +47,7 @@ impl FakeLedger {
             reasons: Vec::new(),
             metrics_annex_digest: digest,
             recomputation: None,
+            labels: Labels::Gold,
             verdict_envelope_digest: Some(digest),
         };
         let index = self.rows.len() as u64;

@@ -9,8 +9,8 @@ use candle_core::Device;
 use seal_model::{Decoder, DecoderConfig, Family, RopeScaling};
 use seal_protocol::{
     Accept, AuditPurpose, AuditRequest, Candidate, Digest, Directives, EditOrigin, Enforcement,
-    EnforcementLevel, Envelope, Evaluator, InnerUpdateRequest, LossPart, Micro, Role, SelfEdit,
-    Statement, Subject, TrainingExample, UnixSeconds, Verdict, VerdictKind,
+    EnforcementLevel, Envelope, Evaluator, InnerUpdateRequest, Labels, LossPart, Micro, Role,
+    SelfEdit, Statement, Subject, TrainingExample, UnixSeconds, Verdict, VerdictKind,
 };
 use seal_service::clock::FixedClock;
 use seal_student::{Identity, Student, StudentConfig};
@@ -281,6 +281,7 @@ pub fn verdict(
             attempt: sequence,
             metrics_annex_digest: sha256(b"annex"),
             recomputation: None,
+            labels: Labels::Gold,
             issued_at: UnixSeconds(NOW.0 - 60),
             expires_at: UnixSeconds(NOW.0 + 3600),
             enforcement: Enforcement { level, landlock_abi: 7, seccomp: true },

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use candle_core::Device;
 use seal_model::{Decoder, DecoderConfig, Family, RopeScaling};
 use seal_protocol::{
-    Accept, Digest, Enforcement, EnforcementLevel, Envelope, Evaluator, Micro, ProposalMethod,
-    Proposals, ProposeRequest, Role, SelfEdit, Statement, UnixSeconds, Verdict, VerdictKind,
+    Accept, Digest, Enforcement, EnforcementLevel, Envelope, Evaluator, Labels, Micro,
+    ProposalMethod, Proposals, ProposeRequest, Role, SelfEdit, Statement, UnixSeconds, Verdict,
+    VerdictKind,
 };
 use seal_service::clock::FixedClock;
 use seal_teacher::{Identity, Teacher, TeacherConfig};
@@ -282,6 +283,7 @@ pub fn verdict(
             attempt: sequence,
             metrics_annex_digest: sha256(b"annex"),
             recomputation: None,
+            labels: Labels::Gold,
             issued_at: UnixSeconds(NOW.0 - 60),
             expires_at: UnixSeconds(NOW.0 + 3600),
             enforcement: Enforcement { level, landlock_abi: 7, seccomp: true },

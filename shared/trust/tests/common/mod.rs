@@ -3,7 +3,8 @@
 
 use seal_protocol::{
     Accept, AdapterFile, Digest, Directives, EditOrigin, Enforcement, EnforcementLevel, Envelope,
-    Evaluator, Micro, Role, SelfEdit, Statement, Subject, UnixSeconds, Verdict, VerdictKind,
+    Evaluator, Labels, Micro, Role, SelfEdit, Statement, Subject, UnixSeconds, Verdict,
+    VerdictKind,
 };
 use seal_trust::{
     Limits, SigningKey, TrustRoot, TrustedRoot, envelope_to_bytes, sha256, sign_root,
@@ -90,6 +91,7 @@ pub fn verdict() -> Verdict {
         attempt: 12,
         metrics_annex_digest: digest("metrics"),
         recomputation: None,
+        labels: Labels::Gold,
         issued_at: UnixSeconds(NOW.0 - 60),
         expires_at: UnixSeconds(NOW.0 + HOUR),
         enforcement: Enforcement { level: EnforcementLevel::Full, landlock_abi: 7, seccomp: true },
