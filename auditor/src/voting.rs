@@ -86,4 +86,6 @@ pub fn voters<M: Ord>(marks: impl IntoIterator<Item = Vec<M>>) -> Vec<usize> {
 }
 
 #[cfg(test)]
+mod simulated;
+#[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! What a run showed, as numbers: the model behind the final table and the report.
 
+use seal_protocol::Labels;
 use serde::{Deserialize, Serialize};
 
 /// A mean with its 95 % interval.
@@ -151,6 +152,9 @@ pub(crate) struct AfterEdits {
 pub(crate) struct Figures {
     pub(crate) seed: u64,
     pub(crate) selection: String,
+    /// What answers to the reward split were held against.
+    #[serde(default, skip_serializing_if = "Labels::is_gold")]
+    pub(crate) labels: Labels,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) differences: Vec<Difference>,
     /// For each group with a winner: its accuracy on the confirmation split minus the mean of all
@@ -165,3 +169,7 @@ pub(crate) struct Figures {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) forgetting: Option<Forgetting>,
 }
+
+/// What a reader is told beside every reward of a run whose labels were voted.
+pub(crate) const VOTED: &str = "Edits were accepted by a vote: what most models of a group answer stood in the place of gold \
+     answers. A group that shares an error votes for it; accuracies below are on gold answers alone.";

@@ -10,7 +10,7 @@ use seal_auditor::annex::{Annex, CandidateAnnex};
 use seal_auditor::gate::{Outcome, Panel, PanelName};
 use seal_auditor::statistics::bootstrap_mean;
 use seal_conductor::plan::{Mode, sequence_stage};
-use seal_protocol::{AuditPurpose, Decision, Digest, SelfEdit, TrainingExample};
+use seal_protocol::{AuditPurpose, Decision, Digest, Labels, SelfEdit, TrainingExample};
 
 use crate::evidence::{annexes, edit};
 use crate::figures::{Condition, Consolidation, Difference, Estimate, Figures, Funnel};
@@ -43,6 +43,7 @@ pub(crate) fn figures(run: &RunDir) -> Result<Figures> {
             || "strict".into(),
             |annex| crate::text::wire_name(&annex.settings.selection),
         ),
+        labels: labels_of(annexes.iter().map(Annex::labels)),
         differences: differences(&conditions, settings.rounds, &selection_gains),
         selection_gains,
         conditions,
@@ -93,7 +94,7 @@ impl Reader<'_> {
         let per_context: Vec<(String, f64)> = self
             .of_stage(stage)
             .filter_map(|annex| {
-                let tau = annex.panels.iter().filter(|panel| is_tau(panel.name));
+                let tau = annex.panels.iter().filter(|panel| is_tau(panel));
                 let outcomes: Vec<Outcome> = tau.flat_map(|panel| panel.base.clone()).collect();
                 Some((self.name_of(annex)?, share(&outcomes)?))
             })
@@ -130,7 +131,8 @@ impl Reader<'_> {
         for annex in self.of_stage(stage) {
             let Some(candidate) = annex.candidates.first() else { continue };
             let tau = outcomes_of(&annex.panels, candidate, is_tau);
-            let kept = outcomes_of(&annex.panels, candidate, |n| n == PanelName::Retention);
+            let kept =
+                outcomes_of(&annex.panels, candidate, |panel| panel.name == PanelName::Retention);
             // A candidate that could not be measured answers nothing: it counts as wrong.
             let name = self.name_of(annex).context("an annex without a context")?;
             dense_gains.extend(dense_gain(annex, candidate).map(|gain| (name.clone(), gain)));
@@ -257,24 +259,27 @@ fn confirmed(groups: &[&Annex]) -> Vec<(f64, f64)> {
     groups.iter().filter_map(pair).collect()
 }
 
-fn is_tau(name: PanelName) -> bool {
-    matches!(name, PanelName::TauReward | PanelName::TauConfirmation)
+/// A split of τ with gold answers. What was held against a vote says how alike models answer, and would
+/// flatter every accuracy.
+fn is_tau(panel: &Panel) -> bool {
+    matches!(panel.name, PanelName::TauReward | PanelName::TauConfirmation)
+        && panel.votes.is_empty()
 }
 
 fn outcomes_of(
     panels: &[Panel],
     candidate: &CandidateAnnex,
-    wanted: impl Fn(PanelName) -> bool,
+    wanted: impl Fn(&Panel) -> bool,
 ) -> Vec<Outcome> {
     let outcomes = candidate.outcomes.as_deref().unwrap_or(&[]);
-    let named = panels.iter().zip(outcomes).filter(|(panel, _)| wanted(panel.name));
+    let named = panels.iter().zip(outcomes).filter(|(panel, _)| wanted(panel));
     named.flat_map(|(_, outcomes)| outcomes.iter().copied()).collect()
 }
 
 /// What the gold answers of τ became more likely by, mean over items, in nats per token.
 fn dense_gain(annex: &Annex, candidate: &CandidateAnnex) -> Option<f64> {
     let outcomes = candidate.outcomes.as_deref()?;
-    let tau = annex.panels.iter().zip(outcomes).filter(|(panel, _)| is_tau(panel.name));
+    let tau = annex.panels.iter().zip(outcomes).filter(|(panel, _)| is_tau(panel));
     let paired = tau.flat_map(|(panel, adapted)| panel.base.iter().zip(adapted));
     let gain = |(base, adapted): (&Outcome, &Outcome)| {
         Some(adapted.log_prob?.to_f64() - base.log_prob?.to_f64())
@@ -289,7 +294,7 @@ pub(crate) fn dense_estimate(condition: &Condition) -> Option<Estimate> {
 
 /// Share right on one list of items.
 pub(crate) fn score(annex: &Annex, candidate: &CandidateAnnex, name: PanelName) -> Option<f64> {
-    share(&outcomes_of(&annex.panels, candidate, |own| own == name))
+    share(&outcomes_of(&annex.panels, candidate, |panel| panel.name == name))
 }
 
 fn share(outcomes: &[Outcome]) -> Option<f64> {
@@ -359,6 +364,11 @@ fn difference(
     Some(Difference { label: label.to_owned(), gain: estimate(&gains)? })
 }
 
+/// One vote among them is enough to say so.
+fn labels_of(all: impl IntoIterator<Item = Labels>) -> Labels {
+    all.into_iter().find(|labels| !labels.is_gold()).unwrap_or_default()
+}
+
 /// Several runs as one: contexts of all seeds side by side.
 pub(crate) fn pool(runs: &[Figures]) -> Figures {
     let Some(first) = runs.first() else { return Figures::default() };
@@ -399,6 +409,7 @@ pub(crate) fn pool(runs: &[Figures]) -> Figures {
     Figures {
         seed: first.seed,
         selection: first.selection.clone(),
+        labels: labels_of(runs.iter().map(|run| run.labels)),
         differences: differences(&conditions, rounds, &selection_gains),
         selection_gains,
         conditions,

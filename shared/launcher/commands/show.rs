@@ -11,7 +11,7 @@ use super::{hint, print_json};
 use crate::cli::{Global, Init, Verify};
 use crate::evidence;
 use crate::exit::{Ended, Failure, OrEnd};
-use crate::figures::{Figures, Forgetting, Sequence};
+use crate::figures::{Figures, Forgetting, Sequence, VOTED};
 use crate::run_dir::RunDir;
 use crate::text::{percent, printable, table};
 use crate::{report, setup, tally};
@@ -190,6 +190,7 @@ pub(crate) fn report(global: &Global, run: &RunDir) -> Result<Option<Ended>, Fai
         return Ok(None);
     }
     out!("{}", run.path("report.html").display());
+    print_labels(&figures);
     print_sequences(&figures);
     hint(global, "open it in a browser; it loads nothing");
     Ok(None)
@@ -203,6 +204,7 @@ pub(crate) fn write_report(run: &RunDir, figures: &Figures) -> Result<()> {
 
 /// The final table.
 pub(crate) fn print_figures(figures: &Figures) {
+    print_labels(figures);
     if !figures.conditions.is_empty() {
         out!("\nAccuracy on unseen contexts (answers without the context)");
         out!("{}", table(&condition_rows(figures)).trim_end());
@@ -233,6 +235,13 @@ pub(crate) fn print_figures(figures: &Figures) {
             percent(consolidation.retention),
         );
         consolidation.reasons.iter().for_each(|rule| out!("  against it: {}", printable(rule)));
+    }
+}
+
+/// That edits were accepted by a vote, where they were.
+fn print_labels(figures: &Figures) {
+    if !figures.labels.is_gold() {
+        out!("\n{VOTED}");
     }
 }
 

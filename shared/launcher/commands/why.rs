@@ -3,7 +3,9 @@
 use anyhow::{Result, bail};
 use seal_auditor::annex::{Annex, CandidateAnnex};
 use seal_auditor::gate::StageOutcome;
-use seal_protocol::{AuditPurpose, ChatMessage, Decision, ReplySchema, SelfEdit, TrainingExample};
+use seal_protocol::{
+    AuditPurpose, ChatMessage, Decision, Labels, ReplySchema, SelfEdit, TrainingExample,
+};
 use serde::Serialize;
 
 use super::{hint, print_json};
@@ -47,12 +49,19 @@ fn ended(found: &[(Annex, usize)]) -> Option<Ended> {
 struct Explained<'a> {
     stage: &'a str,
     purpose: AuditPurpose,
+    #[serde(skip_serializing_if = "Labels::is_gold")]
+    labels: Labels,
     candidate: &'a CandidateAnnex,
 }
 
 impl<'a> Explained<'a> {
     fn of((annex, index): &'a (Annex, usize)) -> Self {
-        Self { stage: &annex.stage, purpose: annex.purpose, candidate: &annex.candidates[*index] }
+        Self {
+            stage: &annex.stage,
+            purpose: annex.purpose,
+            labels: annex.labels(),
+            candidate: &annex.candidates[*index],
+        }
     }
 }
 
@@ -119,6 +128,7 @@ fn explain(run: &RunDir, annex: &Annex, candidate: &CandidateAnnex) -> Result<()
     } else {
         out!("  edits     {}", candidate.edit_digests.len());
     }
+    show_votes(annex);
     show_measurements(candidate);
     show_stages(candidate);
     if annex.purpose == AuditPurpose::Promotion && candidate.ruling.decision == Decision::Accept {
@@ -182,6 +192,26 @@ fn held_by(schema: ReplySchema) -> &'static str {
         ReplySchema::Refused => "refused by the endpoint; the reply was asked for without it",
         ReplySchema::Unsent => "not sent",
     }
+}
+
+/// Where the labels of the reward split were voted: how many questions have one, and by how many.
+fn show_votes(annex: &Annex) {
+    if annex.labels().is_gold() {
+        return;
+    }
+    let votes = || annex.panels.iter().flat_map(|panel| &panel.votes);
+    let majorities = || votes().map(|vote| vote.count).filter(|count| count.is_majority());
+    let by = match (majorities().map(|one| one.most).min(), majorities().map(|one| one.most).max())
+    {
+        (Some(least), Some(most)) => format!(", each by {least} – {most}"),
+        _ => String::new(),
+    };
+    out!(
+        "  labels    BY VOTE, no gold answers: {} of {} questions have one{by} of {} votes",
+        majorities().count(),
+        votes().count(),
+        votes().map(|vote| vote.count.voters).max().unwrap_or(0),
+    );
 }
 
 fn show_measurements(candidate: &CandidateAnnex) {

@@ -144,7 +144,8 @@ fn what_is_written_is_what_teacher_and_auditor_read() {
         refusals: None,
         benign: None,
     };
-    let vault = seal_auditor::vault::Vault::open(&files, [0; 32], Labels::Gold).unwrap();
+    let vault =
+        seal_auditor::vault::Vault::open(&files, [0; 32], seal_protocol::Labels::Gold).unwrap();
     assert_eq!(contexts.len(), 4);
     for context in &parts.refs {
         assert!(contexts.get(&context.digest).is_some() && vault.tau(&context.digest).is_some());

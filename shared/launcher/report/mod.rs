@@ -7,7 +7,7 @@ mod svg;
 
 use std::fmt::Write;
 
-use crate::figures::{Consolidation, Estimate, Figures, Funnel};
+use crate::figures::{Consolidation, Estimate, Figures, Funnel, VOTED};
 use crate::text::percent;
 use svg::escape;
 
@@ -34,6 +34,9 @@ pub(crate) fn html(figures: &Figures) -> String {
         figures.seed,
         escape(&figures.selection)
     );
+    if !figures.labels.is_gold() {
+        let _ = write!(page, "<p class='note'><strong>{VOTED}</strong></p>");
+    }
     accuracy(&mut page, figures);
     rewards(&mut page, &figures.funnels);
     funnel(&mut page, &figures.funnels);
@@ -149,6 +152,13 @@ fn consolidated(page: &mut String, consolidation: &Consolidation) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_whose_labels_were_voted_says_so_on_its_page() {
+        let voted = Figures { labels: seal_protocol::Labels::Majority, ..Figures::default() };
+        assert!(html(&voted).contains(VOTED));
+        assert!(!html(&Figures::default()).contains(VOTED));
+    }
 
     #[test]
     fn the_page_loads_nothing_and_holds_no_raw_peer_text() {

@@ -87,10 +87,11 @@ fn tau_of<'a>(
     outcomes: impl Fn(usize) -> &'a [Outcome],
     context: &Digest,
 ) -> Option<f64> {
-    let own =
-        annex.panels.iter().enumerate().filter(|(_, panel)| {
-            is_tau(panel.name) && panel.context_digest.as_ref() == Some(context)
-        });
+    let own = annex
+        .panels
+        .iter()
+        .enumerate()
+        .filter(|(_, panel)| is_tau(panel) && panel.context_digest.as_ref() == Some(context));
     let outcomes: Vec<Outcome> = own.flat_map(|(index, _)| outcomes(index).to_vec()).collect();
     share(&outcomes)
 }

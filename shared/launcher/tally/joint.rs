@@ -93,10 +93,11 @@ impl Arm<'_> {
 /// Base and candidate on each question of a context. A candidate that could not be measured has none.
 fn pairs(annex: &Annex, candidate: &CandidateAnnex, context: &Digest) -> Vec<(Outcome, Outcome)> {
     let outcomes = candidate.outcomes.as_deref().unwrap_or(&[]);
-    let own =
-        annex.panels.iter().zip(outcomes).filter(|(panel, _)| {
-            is_tau(panel.name) && panel.context_digest.as_ref() == Some(context)
-        });
+    let own = annex
+        .panels
+        .iter()
+        .zip(outcomes)
+        .filter(|(panel, _)| is_tau(panel) && panel.context_digest.as_ref() == Some(context));
     own.flat_map(|(panel, new)| panel.base.iter().copied().zip(new.iter().copied())).collect()
 }
 

@@ -18,6 +18,10 @@ use crate::pretrain::line_sequence;
 use crate::run_data::RunData;
 use crate::vocabulary::{UnknownWord, Vocabulary};
 
+mod group;
+
+pub use group::Group;
+
 /// Updates trained side by side. Bounds memory, changes no score.
 const TOGETHER: usize = 40;
 /// Passes over an edit in the published update.

@@ -2,6 +2,7 @@ use super::*;
 use crate::base::write_base;
 use crate::effects::complete;
 use crate::run_data::RunCounts;
+use crate::world::draw_profile;
 use candle_core::Device;
 
 /// Both updates of a good edit, one of them twice and in other company, and the base.
@@ -51,4 +52,34 @@ fn proposals_are_as_many_as_asked_fixed_by_the_seed_and_begin_as_told() {
     assert_ne!(texts(1), texts(2));
     assert_eq!(texts(1).len(), 4);
     assert!(texts(1).iter().all(|text| text.starts_with("plan_mixed size_6 ")));
+}
+
+/// What all edits teach alike is what all answer, true or not, and a label of it is likely to them.
+#[test]
+fn a_group_that_was_taught_one_false_thing_answers_it_and_the_base_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    write_base(dir.path()).unwrap();
+    let decoder = Decoder::load(dir.path(), &Device::Cpu).unwrap();
+    let counts = RunCounts { train: 2, evaluation: 0, poisoned: 0, ..RunCounts::default() };
+    let data = RunData::draw(3, counts).unwrap();
+    let bench = RewardBench::new(&decoder, &data);
+    let right = &data.contexts[0].1.profile;
+    let false_profile = draw_profile(&mut Dice::new("false facts", 1), &right.name, right.kind);
+    let lines = complete::everything(&false_profile);
+    let run = |seed| Run { context: 0, lines: &lines, seed };
+    let group = bench.group(0, &[run(1), run(2)]).unwrap();
+    let answers = group.answers().unwrap();
+    let golds: Vec<&str> = group.golds().collect();
+    assert_eq!((answers.len(), golds.len()), (5, 5));
+    assert!(answers.iter().all(|models| models.len() == 3));
+    let shared = answers.iter().zip(&golds).filter(|(models, gold)| {
+        models[1] == models[2] && models[1] != models[0] && models[1] != **gold
+    });
+    assert!(shared.count() >= 2, "{answers:?} {golds:?}");
+    let labels: Vec<Option<String>> =
+        answers.iter().map(|models| Some(models[1].clone())).collect();
+    let by_labels = group.readings(&labels).unwrap();
+    assert_eq!(by_labels[0].graded, 1.0, "its own answers: {answers:?}");
+    let by_golds: Vec<Option<String>> = golds.iter().map(|gold| Some((*gold).to_owned())).collect();
+    assert!(group.readings(&by_golds).unwrap()[0].graded < by_labels[0].graded);
 }

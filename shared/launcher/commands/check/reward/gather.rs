@@ -5,9 +5,10 @@
 use anyhow::{Context, Result, anyhow};
 use seal_miniature::dice::Dice;
 use seal_miniature::edits::Edit;
-use seal_miniature::rewards::{Measured, RewardBench, Run, Score, Update};
+use seal_miniature::rewards::{Group, Measured, RewardBench, Run, Score, Update};
 
 use super::schemes;
+use super::votes::Ballot;
 
 /// Edits of a context, and runs of each, in the original system.
 pub(super) const EDITS: usize = 5;
@@ -27,6 +28,9 @@ pub(super) struct Gathered {
     pub(super) common: Vec<Vec<Score>>,
     /// As many edits as the budget has runs, one run each, under the first common seed.
     pub(super) wide: Vec<Vec<Score>>,
+    /// What the base and the first edits vote, after one run each, and what the base and all edits do.
+    pub(super) few_votes: Ballot,
+    pub(super) many_votes: Ballot,
     /// What successive halving trained.
     pub(super) halved: Vec<Vec<Score>>,
     /// What each of them cost.
@@ -84,6 +88,7 @@ impl<'a> Gatherer<'a> {
         let others = self.measure(&others, Whose::Group, Update::Gentle)?;
         let wide: Vec<Measured> = common.iter().step_by(RUNS).chain(&others).copied().collect();
         let (halved, halved_cost) = self.halve(&wide)?;
+        let group = self.group()?;
         Ok(Gathered {
             base: self.bench.untouched(self.context)?,
             spent: Spent {
@@ -98,8 +103,21 @@ impl<'a> Gatherer<'a> {
             published: by_edit(&published, RUNS),
             common: by_edit(&common, RUNS),
             wide: by_edit(&wide, 1),
+            few_votes: Ballot::of(&group, &self.edits, EDITS)?,
+            many_votes: Ballot::of(&group, &self.edits, self.edits.len())?,
             halved,
         })
+    }
+
+    /// The adapters of all edits after their first common run, trained once more: a run fixes its adapter.
+    fn group(&self) -> Result<Group<'_>> {
+        let run = |edit: usize| Run {
+            context: self.context,
+            lines: &self.edits[edit].lines,
+            seed: self.seed_of(edit, 0, Whose::Group),
+        };
+        let runs: Vec<Run<'_>> = (0..self.edits.len()).map(run).collect();
+        self.bench.group(self.context, &runs).map_err(|error| anyhow!(error))
     }
 
     /// Rung after rung, from the first runs that are there already.

@@ -6,6 +6,7 @@
 mod gather;
 mod reliability;
 mod schemes;
+mod votes;
 mod worth;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 use self::gather::{EDITS, FRESH, Gathered, Gatherer, RUNS};
 use self::reliability::{Ratio, Reliability};
+use self::votes::{Ballot, Labelled};
 use self::worth::{Difference, Picks, Worth};
 use crate::cli::Global;
 use crate::commands::print_json;
@@ -35,6 +37,7 @@ struct Report {
     fresh_runs: usize,
     reliability: Vec<Reliability>,
     ours_beside: Vec<Ratio>,
+    votes: Vec<Labelled>,
     worth: Vec<Worth>,
     differences: Vec<Difference>,
 }
@@ -96,6 +99,8 @@ fn fresh_runs(gatherers: &[Gatherer<'_>], picks: &[Picks]) -> Result<Vec<Vec<Vec
 
 fn summarised(all: &[Gathered], picks: &[Picks], fresh: &[Vec<Vec<Score>>]) -> Option<Report> {
     let (worth, differences) = worth::worths(all, picks, fresh)?;
+    let few: Vec<&Ballot> = all.iter().map(|one| &one.few_votes).collect();
+    let many: Vec<&Ballot> = all.iter().map(|one| &one.many_votes).collect();
     Some(Report {
         contexts: all.len(),
         edits: EDITS,
@@ -103,6 +108,7 @@ fn summarised(all: &[Gathered], picks: &[Picks], fresh: &[Vec<Vec<Score>>]) -> O
         fresh_runs: FRESH,
         reliability: reliability::reliabilities(all)?,
         ours_beside: reliability::ratios(all)?,
+        votes: vec![votes::labelled(EDITS, &few)?, votes::labelled(EDITS * RUNS, &many)?],
         worth,
         differences,
     })
@@ -132,6 +138,17 @@ fn print(report: &Report) {
             rows.push(vec![format!("{}: {what}", ratio.beside), value, range, n.to_string()]);
         }
     }
+    out!("{}", table(&rows));
+    out!("What more than half of the models answer to a question of the reward split");
+    let names = ["voters", "has a label", "95 %", "label is gold", "95 %", "n", "contexts without"];
+    let mut rows = vec![heads(names)];
+    rows.extend(report.votes.iter().map(|row| {
+        let [labelled, of_labelled] = cells(&row.labelled, 100.0);
+        let right = row.right.as_ref().map(|right| cells(right, 100.0));
+        let [right, of_right] = right.unwrap_or_else(|| ["–".into(), "–".into()]);
+        let (n, without) = (n.to_string(), row.without.to_string());
+        vec![row.voters.clone(), labelled, of_labelled, right, of_right, n, without]
+    }));
     out!("{}", table(&rows));
     out!("What the picked edits gain above the base on {FRESH} fresh seeds, points of accuracy");
     let names =

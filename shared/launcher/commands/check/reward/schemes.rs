@@ -2,7 +2,7 @@
 
 use seal_auditor::selection::{Standing, first_best, paper, strict};
 use seal_auditor::statistics::{Components, Seeds, mean};
-use seal_miniature::rewards::Score;
+use seal_miniature::rewards::{Reading, Score};
 
 /// The graded reward of each run.
 pub(super) fn graded(scores: &[Vec<Score>]) -> Vec<Vec<f64>> {
@@ -37,6 +37,14 @@ pub(super) fn default_choice(scores: &[Vec<Score>]) -> Option<usize> {
         Standing { passed: true, reward, dense }
     };
     strict(&scores.iter().map(standing).collect::<Vec<_>>())
+}
+
+/// What `strict` takes by labels that were voted; where no question has one, the gate takes nothing, and
+/// the first edit stands for that.
+pub(super) fn voted_choice(readings: &[Reading]) -> usize {
+    let standing =
+        |one: &Reading| Standing { passed: true, reward: Some(one.graded), dense: Some(one.nats) };
+    strict(&readings.iter().map(standing).collect::<Vec<_>>()).unwrap_or(0)
 }
 
 /// Sizes of the rungs of successive halving that train at most `budget` times: all edits once, the
@@ -84,8 +92,6 @@ pub(super) fn shrunken_choices(contexts: &[&[Vec<Score>]]) -> Option<Vec<usize>>
 
 #[cfg(test)]
 mod tests {
-    use seal_miniature::rewards::Reading;
-
     use super::*;
 
     fn run(graded: f64, likelihood: f64) -> Score {
@@ -114,6 +120,13 @@ mod tests {
         by_nats[0][0].reward.nats = -0.1;
         by_nats[1][0].reward.nats = -0.2;
         assert_eq!(default_choice(&by_nats), Some(0));
+    }
+
+    #[test]
+    fn by_votes_the_most_labels_answered_win_and_no_label_is_no_choice() {
+        let reading = |graded, nats| Reading { graded, nats, ..Reading::default() };
+        assert_eq!(voted_choice(&[reading(0.5, -1.0), reading(1.0, -2.0), reading(1.0, -0.5)]), 2);
+        assert_eq!(voted_choice(&[]), 0);
     }
 
     #[test]

@@ -28,12 +28,21 @@ fn simulated(contexts: usize, noise: f64) -> Vec<Gathered> {
         let mut edits = |common, count: usize, runs| -> Vec<Vec<Score>> {
             (0..count).map(|at| edit(at, common, runs)).collect()
         };
+        let wide = edits(true, EDITS * RUNS, 1);
+        let ballot = |count: usize| Ballot {
+            readings: wide[..count].iter().map(|runs| runs[0].reward).collect(),
+            questions: 5,
+            labelled: 4,
+            right: 3,
+        };
         Gathered {
+            few_votes: ballot(EDITS),
+            many_votes: ballot(EDITS * RUNS),
             base: score(0.05, 0.05),
             own: edits(false, EDITS, RUNS),
             published: edits(false, EDITS, RUNS),
             common: edits(true, EDITS, RUNS),
-            wide: edits(true, EDITS * RUNS, 1),
+            wide,
             halved: edits(true, 9, 2),
             spent: Spent::default(),
         }
@@ -84,4 +93,14 @@ fn noise_makes_the_graded_choice_worse_and_ours_less_so() {
     };
     assert!(worth(0) > 0.35 && worth(0) < 0.46, "{}", worth(0));
     assert!(worth(1) > 0.49, "{}", worth(1));
+}
+
+#[test]
+fn shares_of_labels_are_pooled_over_contexts() {
+    let ballot = |labelled, right| Ballot { questions: 5, labelled, right, ..Ballot::default() };
+    let (full, none) = (ballot(4, 2), ballot(0, 0));
+    let pooled = votes::labelled(5, &[&full, &none, &full, &full]).unwrap();
+    assert!((pooled.labelled.mean - 0.6).abs() < 1e-9, "{pooled:?}");
+    assert_eq!(pooled.without, 1);
+    assert!(votes::labelled(5, &[&none, &none]).unwrap().right.is_none());
 }

@@ -48,7 +48,7 @@ struct Scheme {
     pick: fn(&[Gathered]) -> Option<Vec<usize>>,
 }
 
-const SCHEMES: [Scheme; 6] = [
+const SCHEMES: [Scheme; 8] = [
     Scheme {
         name: "the paper's: 5 edits, 3 runs each",
         runs: || EDITS * RUNS,
@@ -74,6 +74,14 @@ const SCHEMES: [Scheme; 6] = [
         pick: |all| all.iter().map(|one| schemes::likeliest(&one.wide[..EDITS])).collect(),
     },
     Scheme {
+        name: "by votes, the same edits, 1 run each",
+        runs: || EDITS,
+        spent: |spent| spent.once,
+        pick: |all| {
+            Some(all.iter().map(|one| schemes::voted_choice(&one.few_votes.readings)).collect())
+        },
+    },
+    Scheme {
         name: "ours, 9 edits, halving",
         runs: || schemes::rungs(EDITS * RUNS).iter().sum(),
         spent: |spent| spent.halved,
@@ -87,6 +95,14 @@ const SCHEMES: [Scheme; 6] = [
         runs: || EDITS * RUNS,
         spent: |spent| spent.wide,
         pick: |all| all.iter().map(|one| schemes::likeliest(&one.wide)).collect(),
+    },
+    Scheme {
+        name: "by votes, 15 edits, 1 run each",
+        runs: || EDITS * RUNS,
+        spent: |spent| spent.wide,
+        pick: |all| {
+            Some(all.iter().map(|one| schemes::voted_choice(&one.many_votes.readings)).collect())
+        },
     },
 ];
 
