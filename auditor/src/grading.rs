@@ -87,11 +87,12 @@ impl Grading {
                 return Ok(());
             }
             (Labels::Majority, Self::FirstChoice) => {
-                "`labels = \"majority\"` counts what models write; say `tau = { by = \"written\" }`"
+                "`labels = \"majority\"` under [gate] counts what models write; say `by = \"written\"` \
+                 under [grading.tau]"
             }
             (Labels::Majority, Self::Written { .. }) => {
-                "`labels = \"majority\"` compares words; give `tau` a grader that does, such as \
-                 `key_recall` or `exact`"
+                "`labels = \"majority\"` under [gate] compares words; name a grader that does under \
+                 [grading.tau], such as `{ kind = \"exact\" }`"
             }
         };
         Err(ItemsError::Grading { what: what.to_owned() })
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!(refusal(written(Grader::default())), None);
         assert!(refusal(Grading::FirstChoice).unwrap().contains("by = \"written\""));
         for grader in [Grader::Pattern, Grader::Grid, Grader::Numeric { tolerance: 0.0 }] {
-            assert!(refusal(written(grader)).unwrap().contains("key_recall"));
+            assert!(refusal(written(grader)).unwrap().contains("kind = \"exact\""));
         }
         assert!(Grading::FirstChoice.check_labels(Labels::Gold).is_ok());
     }

@@ -171,5 +171,6 @@ pub(crate) struct Figures {
 }
 
 /// What a reader is told beside every reward of a run whose labels were voted.
-pub(crate) const VOTED: &str = "Edits were accepted by a vote: what most models of a group answer stood in the place of gold \
-     answers. A group that shares an error votes for it; accuracies below are on gold answers alone.";
+pub(crate) const VOTED: &str = "Edits were accepted by a vote: what most models of a group answer stood in \
+     the place of gold answers, and a group that shares an error votes for it. Rewards are by that vote, \
+     accuracies on gold answers alone.";

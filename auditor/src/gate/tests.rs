@@ -1,6 +1,6 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use seal_protocol::{Decision, Digest, Micro};
+use seal_protocol::{Decision, Digest, Labels, Micro};
 
 use super::*;
 use crate::items::ItemKind;
@@ -555,4 +555,46 @@ fn settings_without_a_reward_keep_their_digest() {
     let text = serde_json::to_string(&likely).unwrap();
     assert!(text.contains(r#""reward":"likelihood""#), "{text}");
     assert_eq!(serde_json::from_str::<GateSettings>(&text).unwrap(), likely);
+}
+
+#[test]
+fn settings_with_gold_labels_keep_their_digest() {
+    let text = serde_json::to_string(&GateSettings::default()).unwrap();
+    assert!(!text.contains("labels"), "{text}");
+    let voted = GateSettings { labels: Labels::Majority, ..GateSettings::default() };
+    let text = serde_json::to_string(&voted).unwrap();
+    assert!(text.contains(r#""labels":"majority""#), "{text}");
+    assert_eq!(serde_json::from_str::<GateSettings>(&text).unwrap(), voted);
+    assert!(serde_json::from_str::<GateSettings>(r#"{"labels":"plurality"}"#).is_err());
+}
+
+/// Votes on `i0`, `i1`, …: how many of three said the same.
+fn votes(most: &[u32]) -> Vec<Vote> {
+    let vote = |(at, most): (usize, &u32)| Vote {
+        item: format!("i{at}"),
+        count: crate::voting::Count { voters: 3, most: *most },
+    };
+    most.iter().enumerate().map(vote).collect()
+}
+
+#[test]
+fn what_is_measured_has_exactly_the_labels_that_the_settings_ask_for() {
+    let reasons = |labels, votes: Vec<Vote>| {
+        let mut panels = edit_panels();
+        panels[0].votes = votes;
+        let settings = GateSettings { labels, ..GateSettings::default() };
+        let (candidate, early) = (good(), early());
+        let candidates = [Judged { early: &early, outcomes: Some(&candidate) }];
+        judge(&settings, AuditPurpose::Edit, ALPHA, &panels, &candidates).remove(0).reasons
+    };
+    let (gold, voted) = (Labels::Gold, Labels::Majority);
+    let nothing: [&str; 0] = [];
+    assert_eq!(reasons(gold, Vec::new()), nothing);
+    assert_eq!(reasons(voted, votes(&[2, 3, 2, 2, 3])), nothing);
+    assert_eq!(reasons(gold, votes(&[2, 3, 2, 2, 3])), ["tau.labels"], "a vote nobody asked for");
+    assert_eq!(reasons(voted, Vec::new()), ["tau.labels"], "no vote");
+    assert_eq!(reasons(voted, votes(&[2, 3, 2, 2])), ["tau.labels"], "a label without a vote");
+    assert_eq!(reasons(voted, votes(&[2, 3, 2, 2, 1])), ["tau.labels"], "one without a majority");
+    assert_eq!(reasons(voted, votes(&[2, 3, 2, 2, 3, 3])), ["tau.labels"], "one that is not asked");
+    assert_eq!(reasons(voted, votes(&[2, 3, 2, 2, 3, 1])), nothing, "left out, as it should be");
 }

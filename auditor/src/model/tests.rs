@@ -167,6 +167,50 @@ fn a_fresh_adapter_writes_what_the_base_writes_and_one_without_numbers_writes_no
 }
 
 #[test]
+fn what_is_told_for_a_vote_is_what_is_written_and_can_be_a_label() {
+    let mut measurer = measurer();
+    let bare: Vec<Item> =
+        items().into_iter().map(|item| Item { answer: String::new(), ..item }).collect();
+    let adapters = [adapter(&measurer, true), adapter(&measurer, false)];
+    let asked: Vec<(Option<usize>, &Item)> = [None, Some(0), Some(1)]
+        .into_iter()
+        .flat_map(|who| bare.iter().map(move |i| (who, i)))
+        .collect();
+    let told = measurer.write(&adapters, &asked, 24, later()).unwrap();
+    assert_eq!(told[0], said(&measurer, &bare[0]));
+    assert!(!told[0].trim().is_empty() && told[0] != told[1], "{told:?}");
+    assert_eq!(told[2..4], ["", ""], "no numbers, no word");
+    assert_eq!(told[4..], told[..2], "a fresh adapter says what the base says");
+    // As a label it is right for whoever said it.
+    let label = Item { answer: told[0].clone(), ..bare[0].clone() };
+    let grading = written(Grader::Exact);
+    let wanted = [Wanted { adapter: None, item: &label, grading: &grading }];
+    assert!(measurer.score(&[], &wanted, later()).unwrap()[0].exact);
+}
+
+#[test]
+fn a_vote_stops_at_its_moment() {
+    let mut measurer = measurer();
+    let items = items();
+    let asked: Vec<(Option<usize>, &Item)> = vec![(None, &items[0]); 100_000];
+    let begun = Instant::now();
+    let stopped = measurer.write(&[], &asked, 24, begun + Duration::from_millis(100));
+    assert!(matches!(stopped, Err(MeasureError::OutOfTime)), "{stopped:?}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_question_whose_label_is_voted_needs_room_for_an_answer_and_none_of_its_own() {
+    let measurer = measurer();
+    let bare = item("i7", "who founded zel tor ?", "");
+    let long = item("i8", &"zel ".repeat(300), "");
+    let check = |item: &Item, labels| measurer.check([item], &written(Grader::Exact), labels);
+    assert!(check(&bare, Labels::Majority).is_ok());
+    assert!(check(&bare, Labels::Gold).is_err());
+    assert!(check(&long, Labels::Majority).unwrap_err().to_string().contains("`i8`"));
+}
+
+#[test]
 fn perturbed_questions_follow_from_the_secret_and_keep_the_questions_words_and_gold() {
     let measurer = measurer();
     let gate = DivergenceGate {

@@ -55,7 +55,7 @@ fn fresh(at: usize, sign: &str) -> Tau {
 
 /// What the operator does: other questions for some contexts, by the command's own code.
 fn rotated(world: &World, new: Vec<Tau>) {
-    let rotated = rotate(vault_rows(world), new).unwrap();
+    let rotated = rotate(vault_rows(world), new, Labels::Gold).unwrap();
     write(world, &rotated.rows);
 }
 
@@ -154,7 +154,7 @@ fn old_questions_written_down_again_refill_no_budget() {
     ];
     for attack in attacks {
         // By the command.
-        let refusal = rotate(rows.clone(), vec![attack.clone()]).unwrap_err();
+        let refusal = rotate(rows.clone(), vec![attack.clone()], Labels::Gold).unwrap_err();
         assert!(matches!(refusal, Unrotated::Refused { .. }), "{refusal}");
         // By hand, the old questions thrown away.
         let mut by_hand = rows.clone();

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use seal_protocol::Digest;
+use seal_protocol::{Digest, Labels};
 use serde::Serialize;
 
 use super::likeness::alike;
-use super::{Splits, Tau, check};
+use super::{Splits, Tau, check, check_reward_golds};
 
 /// The vault's rows after a rotation.
 #[derive(Clone, Debug)]
@@ -77,8 +77,8 @@ pub enum Unrotated {
 /// # Errors
 /// A context that the vault lacks or that stands twice; questions that equal or nearly equal one that
 /// its context was ever asked, unless the whole τ is one that was in force; splits that share a question;
-/// a split left empty.
-pub fn rotate(vault: Vec<Tau>, new: Vec<Tau>) -> Result<Rotated, Unrotated> {
+/// a split left empty; a gold answer left out that `labels`, as the vault is to be opened under, need.
+pub fn rotate(vault: Vec<Tau>, new: Vec<Tau>, labels: Labels) -> Result<Rotated, Unrotated> {
     let mut by_context = BTreeMap::new();
     for row in new {
         let name = row.context_id.clone();
@@ -92,7 +92,7 @@ pub fn rotate(vault: Vec<Tau>, new: Vec<Tau>) -> Result<Rotated, Unrotated> {
     let (mut rows, mut changed) = (Vec::new(), Vec::new());
     for mut row in vault {
         if let Some(new) = by_context.remove(&row.context_digest) {
-            changed.push(replace(&mut row, new)?);
+            changed.push(replace(&mut row, new, labels)?);
         }
         rows.push(row);
     }
@@ -102,7 +102,7 @@ pub fn rotate(vault: Vec<Tau>, new: Vec<Tau>) -> Result<Rotated, Unrotated> {
     }
 }
 
-fn replace(row: &mut Tau, new: Tau) -> Result<Changed, Unrotated> {
+fn replace(row: &mut Tau, new: Tau, labels: Labels) -> Result<Changed, Unrotated> {
     let (before, after) = (row.splits(), new.splits());
     let context = row.context_id.clone();
     if before == after {
@@ -123,7 +123,8 @@ fn replace(row: &mut Tau, new: Tau) -> Result<Changed, Unrotated> {
     (row.reward, row.confirmation) = (after.reward, after.confirmation);
     let asked: Vec<String> = row.protected.iter().map(|item| item.question.clone()).collect();
     row.protected.extend(new.protected.into_iter().filter(|item| !asked.contains(&item.question)));
-    check(row).map_err(|what| Unrotated::Refused { context, what })?;
+    let checked = check(row).and_then(|()| check_reward_golds(row, labels));
+    checked.map_err(|what| Unrotated::Refused { context, what })?;
     Ok(Changed {
         context_digest: row.context_digest,
         context_id: row.context_id.clone(),

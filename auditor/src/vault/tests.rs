@@ -141,7 +141,7 @@ fn new_questions_keep_what_was_asked_what_is_protected_and_whose_the_context_is(
         protected: vec![secret.clone()],
         ..row()
     };
-    let rotated = rotate(vec![old.clone()], vec![new.clone()]).unwrap();
+    let rotated = rotate(vec![old.clone()], vec![new.clone()], Labels::Gold).unwrap();
     let after = &rotated.rows[0];
     assert_eq!((&after.context_id, &after.source), (&old.context_id, &old.source));
     assert_eq!(after.splits(), new.splits());
@@ -157,7 +157,7 @@ fn new_questions_keep_what_was_asked_what_is_protected_and_whose_the_context_is(
     );
     // An edit may repeat nothing that was ever asked.
     assert_eq!(vault.every_tau_item().count(), 4);
-    let back = rotate(rotated.rows, vec![old.clone()]).unwrap();
+    let back = rotate(rotated.rows, vec![old.clone()], Labels::Gold).unwrap();
     assert!(back.changed[0].back);
     assert_eq!(
         (back.rows[0].splits(), &back.rows[0].earlier[..]),
@@ -182,7 +182,18 @@ fn what_takes_no_place_is_refused_and_nothing_is_changed() {
         (vec![unproven], "no confirmation questions"),
         (vec![shared], "repeats a reward question"),
     ] {
-        let refusal = rotate(vec![row()], new).unwrap_err().to_string();
+        let refusal = rotate(vec![row()], new, Labels::Gold).unwrap_err().to_string();
         assert!(refusal.contains(said), "{refusal}");
     }
+}
+
+#[test]
+fn new_questions_need_the_gold_answers_that_the_vault_is_opened_with() {
+    let mut new = row();
+    new.reward = vec![item("r9", "in which year was the mill of ost kul built ?", "")];
+    new.confirmation = vec![item("c9", "what colour has the harbour gate ?", "green .")];
+    let rotated = |labels| rotate(vec![row()], vec![new.clone()], labels);
+    assert_eq!(rotated(Labels::Majority).unwrap().changed.len(), 1);
+    let refused = rotated(Labels::Gold).unwrap_err().to_string();
+    assert!(refused.contains("`r9`") && refused.contains("write one"), "{refused}");
 }

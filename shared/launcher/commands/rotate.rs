@@ -80,7 +80,8 @@ pub(crate) fn rotate(global: &Global, run: &RunDir, args: &RotateTau) -> Result<
     }
     let file = &config.vault.tau;
     let read = |path| read_rows::<Tau>(path).or_end(Ended::BadConfig);
-    let rotated = vault::rotate(read(file)?, read(&args.file)?).or_end(Ended::BadConfig)?;
+    let rotated = vault::rotate(read(file)?, read(&args.file)?, config.gate.labels)
+        .or_end(Ended::BadConfig)?;
     let contexts = rotated.changed.len();
     confirm(global, &format!("ask {contexts} contexts other questions from the next start on"))?;
     let bytes = json_lines(&rotated.rows)?;
