@@ -70,7 +70,7 @@ fn a_group_that_was_taught_one_false_thing_answers_it_and_the_base_does_not() {
     let group = bench.group(0, &[run(1), run(2)]).unwrap();
     let answers = group.answers().unwrap();
     let golds: Vec<&str> = group.golds().collect();
-    assert_eq!((answers.len(), golds.len()), (5, 5));
+    assert_eq!(answers.len(), golds.len());
     assert!(answers.iter().all(|models| models.len() == 3));
     let shared = answers.iter().zip(&golds).filter(|(models, gold)| {
         models[1] == models[2] && models[1] != models[0] && models[1] != **gold
