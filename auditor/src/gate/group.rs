@@ -32,7 +32,7 @@ pub struct Ruling {
     pub reasons: Vec<String>,
 }
 
-/// Every stage of every candidate of a group, but for written policy.
+/// Every stage of every candidate of a group, but for written policy. `alpha` is the level of the attempt.
 pub fn group_stages(
     settings: &GateSettings,
     purpose: AuditPurpose,
@@ -40,6 +40,7 @@ pub fn group_stages(
     panels: &[Panel],
     candidates: &[Judged<'_>],
 ) -> Vec<Vec<StageRecord>> {
+    let alpha = settings.alpha_of_candidate(alpha, candidates.len());
     let each = candidates.iter();
     each.map(|candidate| stages(settings, purpose, alpha, panels, candidate)).collect()
 }

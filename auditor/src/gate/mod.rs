@@ -17,7 +17,7 @@ mod tau;
 pub use divergence::DivergenceGate;
 pub use group::{Judged, Ruling, group_stages, rule_group};
 pub use measurement::{Outcome, PairedPanel, Panel, PanelName, Vote, likelihood, share};
-pub use settings::{EditGate, Evidence, GateSettings, PromotionGate, ProtectedGate};
+pub use settings::{EditGate, Evidence, GateSettings, LevelPer, PromotionGate, ProtectedGate};
 pub use stage::{Stage, StageOutcome, StageRecord};
 
 use seal_protocol::AuditPurpose;

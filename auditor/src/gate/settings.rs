@@ -19,6 +19,24 @@ pub enum Evidence {
     Either,
 }
 
+/// Whose proof of gain has the level of an attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LevelPer {
+    /// Each candidate's. A group of many is likelier to hold one that passes by luck.
+    #[default]
+    Candidate,
+    /// The group's: its candidates share it in equal parts (Bonferroni), so the group accepts an edit
+    /// without effect no more often than that.
+    Group,
+}
+
+impl LevelPer {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Levels and limits of the gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -35,6 +53,9 @@ pub struct GateSettings {
     pub labels: Labels,
     /// One-sided level of every proof of gain, over all attempts on a context together.
     pub alpha: f64,
+    /// Whether each candidate of a group is tested at the level of its attempt, or all of them share it.
+    #[serde(skip_serializing_if = "LevelPer::is_default")]
+    pub level_per: LevelPer,
     /// Share of the level that is kept for later attempts on the same context, so that resubmitting
     /// noise cannot win: attempt g is tested at `alpha · (1 − retry_share) · retry_share^g`.
     pub retry_share: f64,
@@ -120,6 +141,7 @@ impl Default for GateSettings {
             reward: Reward::default(),
             labels: Labels::default(),
             alpha: 0.05,
+            level_per: LevelPer::default(),
             retry_share: 0.1,
             rotation_share: 0.0,
             evidence: Evidence::default(),
@@ -264,6 +286,15 @@ impl GateSettings {
         let kept = |share: f64, times: u32| share.powi(times.min(1_000) as i32);
         let of_tau = self.alpha * (1.0 - self.rotation_share) * kept(self.rotation_share, rank);
         of_tau * (1.0 - self.retry_share) * kept(self.retry_share, earlier)
+    }
+
+    /// Level of one candidate in a group of so many whose attempt has the level `alpha`. Refused ones
+    /// count too: who sends many pays for many.
+    pub fn alpha_of_candidate(&self, alpha: f64, candidates: usize) -> f64 {
+        match self.level_per {
+            LevelPer::Candidate => alpha,
+            LevelPer::Group => alpha / candidates.max(1) as f64,
+        }
     }
 
     /// What a request of this purpose is held against.

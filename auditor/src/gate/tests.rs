@@ -336,6 +336,54 @@ fn edits_without_effect_are_accepted_no_more_often_than_alpha() {
     assert!(accepted <= 50, "{accepted} of 1000");
 }
 
+/// How many of 1,000 groups of so many edits without effect, and of 1,000 with one that gains beside them,
+/// get one accepted.
+fn groups_of_1000(level_per: LevelPer, size: usize, gaining: bool) -> usize {
+    let mut rng = ChaCha8Rng::seed_from_u64(size as u64);
+    let settings = GateSettings { level_per, ..GateSettings::default() };
+    let accepted = (0..1000).filter(|_| {
+        let mut candidates: Vec<_> = (0..size).map(|_| null_edit(&mut rng)).collect();
+        if gaining {
+            candidates[0] = good();
+        }
+        let early = early();
+        let judged: Vec<Judged<'_>> =
+            candidates.iter().map(|one| Judged { early: &early, outcomes: Some(one) }).collect();
+        let rulings = judge(&settings, AuditPurpose::Edit, settings.alpha, &edit_panels(), &judged);
+        let won = |ruling: &Ruling| ruling.decision == Decision::Accept;
+        if gaining { won(&rulings[0]) } else { rulings.iter().any(won) }
+    });
+    accepted.count()
+}
+
+/// Prints the table of docs/TAU.md: `cargo test -p seal-auditor --lib share_the_level -- --nocapture`.
+#[test]
+fn candidates_that_share_the_level_of_their_group_win_by_luck_no_more_often_than_alpha() {
+    for size in [1, 4, 15, 63] {
+        let by = |level_per, gaining| groups_of_1000(level_per, size, gaining);
+        let (alone, shared) = (by(LevelPer::Candidate, false), by(LevelPer::Group, false));
+        let power = [by(LevelPer::Candidate, true), by(LevelPer::Group, true)];
+        println!(
+            "{size} edits without effect: one accepted in {alone} of 1000 groups, in {shared} where \
+             they share the level; a good edit among them wins in {power:?}"
+        );
+        // 5 % of 1000 and three standard errors.
+        assert!(shared <= 50 + 21, "{shared} of 1000 groups of {size}");
+        assert!(size == 1 || alone > shared, "{alone} and {shared} of 1000 groups of {size}");
+    }
+}
+
+#[test]
+fn settings_that_share_no_level_keep_their_digest() {
+    let text = serde_json::to_string(&GateSettings::default()).unwrap();
+    assert!(!text.contains("level_per"), "{text}");
+    let shared = GateSettings { level_per: LevelPer::Group, ..GateSettings::default() };
+    let text = serde_json::to_string(&shared).unwrap();
+    assert_eq!(serde_json::from_str::<GateSettings>(&text).unwrap(), shared);
+    assert_eq!(shared.alpha_of_candidate(0.05, 5), 0.01);
+    assert_eq!(shared.alpha_of_candidate(0.05, 0), 0.05);
+}
+
 /// How many of 1,000 edits on `n` questions are accepted whose true accuracy moves from 30 % by
 /// `points`, and whose gold answers become likelier by `nats` per token beside noise of one nat.
 fn accepted_of_1000(
