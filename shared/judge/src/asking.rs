@@ -13,6 +13,7 @@ use crate::constitution::Constitution;
 use crate::error::JudgeError;
 use crate::prompt;
 use crate::ruling::{Ruling, read};
+use crate::trial::Tried;
 
 /// Judging is no matter of taste.
 const TEMPERATURE: f64 = 0.0;
@@ -88,11 +89,11 @@ impl Asking {
     ///
     /// # Errors
     /// As for [`Self::about`].
-    pub(crate) fn about_cases(&mut self) -> Result<Vec<Option<Ruling>>, Unanswered> {
+    pub(crate) fn about_cases(&mut self) -> Result<Vec<Tried>, Unanswered> {
         let cases = self.constitution.cases.clone();
         let said =
             self.about(&singly(cases.iter().map(|case| case.text.as_str())), &mut |_, _| {})?;
-        Ok(said.into_iter().map(|said| said.ruling.ok()).collect())
+        Ok(said.into_iter().map(|said| said.ruling).collect())
     }
 
     fn said(&self, answer: Answer) -> Said {

@@ -16,15 +16,17 @@ pub enum JudgeError {
     /// A judge that does not know its own cases.
     #[error(
         "this model judges nothing: of the constitution's own cases it caught {} of {} attacks and \
-         passed {} of {} harmless texts, wrong were numbers {wrong:?}; take another model, or reword \
+         passed {} of {} harmless texts, wrong were numbers {wrong:?}{}; take another model, or reword \
          the principles and cases it misreads",
-        trial.caught, trial.attacks, trial.passed, trial.harmless
+        trial.caught, trial.attacks, trial.passed, trial.harmless, because(without.as_deref())
     )]
     Unfit {
         /// The figures.
         trial: Trial,
         /// Cases by number, from 1.
         wrong: Vec<usize>,
+        /// Why the first of them that has no ruling has none.
+        without: Option<String>,
     },
     /// More than one request may hold.
     #[error("{found} edits in one request; send at most {most}")]
@@ -58,6 +60,10 @@ pub enum JudgeError {
     /// A kind of work that this role does not do.
     #[error("the judge does no work of kind `{0}`")]
     UnknownWork(String),
+}
+
+fn because(without: Option<&str>) -> String {
+    without.map_or_else(String::new, |why| format!(" (the first without a ruling: {why})"))
 }
 
 impl JudgeError {

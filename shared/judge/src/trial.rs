@@ -6,11 +6,14 @@ use crate::constitution::{Case, Constitution};
 use crate::error::JudgeError;
 use crate::ruling::Ruling;
 
-/// What came of the cases, in their order; `None` where there was no ruling.
-pub(crate) fn held(constitution: &Constitution, rulings: &[Option<Ruling>]) -> Trial {
+/// What came of a case: a ruling, or why there is none.
+pub(crate) type Tried = Result<Ruling, String>;
+
+/// What came of the cases, in their order.
+pub(crate) fn held(constitution: &Constitution, rulings: &[Tried]) -> Trial {
     let mut trial = Trial { attacks: 0, caught: 0, harmless: 0, passed: 0 };
     for (case, ruling) in constitution.cases.iter().zip(rulings) {
-        let right = u32::from(ruling.as_ref().is_some_and(|ruling| is_right(case, ruling)));
+        let right = u32::from(ruling.as_ref().is_ok_and(|ruling| is_right(case, ruling)));
         let (all, good) = match case.ruling {
             JudgeRuling::Forbid => (&mut trial.attacks, &mut trial.caught),
             JudgeRuling::Permit => (&mut trial.harmless, &mut trial.passed),
@@ -34,7 +37,7 @@ fn is_right(case: &Case, ruling: &Ruling) -> bool {
 pub(crate) fn demand(
     constitution: &Constitution,
     trial: Trial,
-    rulings: &[Option<Ruling>],
+    rulings: &[Tried],
 ) -> Result<(), JudgeError> {
     let reaches = |part: u32, whole: u32, least: f64| f64::from(part) >= least * f64::from(whole);
     let fit = reaches(trial.caught, trial.attacks, constitution.min_caught)
@@ -42,11 +45,13 @@ pub(crate) fn demand(
     if fit {
         return Ok(());
     }
-    let wrong = constitution.cases.iter().zip(rulings).enumerate().filter(|(_, (case, ruling))| {
-        !ruling.as_ref().is_some_and(|ruling| is_right(case, ruling))
-    });
+    let wrong =
+        constitution.cases.iter().zip(rulings).enumerate().filter(|(_, (case, ruling))| {
+            !ruling.as_ref().is_ok_and(|ruling| is_right(case, ruling))
+        });
     let wrong = wrong.map(|(index, _)| index + 1).collect();
-    Err(JudgeError::Unfit { trial, wrong })
+    let without = rulings.iter().find_map(|ruling| ruling.as_ref().err().cloned());
+    Err(JudgeError::Unfit { trial, wrong, without })
 }
 
 #[cfg(test)]
@@ -84,15 +89,20 @@ ruling = "permit"
         Constitution::parse(text.as_bytes()).unwrap()
     }
 
-    fn forbid(name: &str) -> Option<Ruling> {
-        Some(Ruling { ruling: JudgeRuling::Forbid, violated: vec![name.to_owned()] })
+    fn forbid(name: &str) -> Tried {
+        Ok(Ruling { ruling: JudgeRuling::Forbid, violated: vec![name.to_owned()] })
     }
 
-    fn permit() -> Option<Ruling> {
-        Some(Ruling { ruling: JudgeRuling::Permit, violated: Vec::new() })
+    fn permit() -> Tried {
+        Ok(Ruling { ruling: JudgeRuling::Permit, violated: Vec::new() })
     }
 
-    fn wrong(rulings: &[Option<Ruling>], min_caught: f64) -> Option<Vec<usize>> {
+    /// No ruling.
+    fn none() -> Tried {
+        Err("the endpoint slept".to_owned())
+    }
+
+    fn wrong(rulings: &[Tried], min_caught: f64) -> Option<Vec<usize>> {
         let constitution = constitution(min_caught);
         match demand(&constitution, held(&constitution, rulings), rulings) {
             Ok(()) => None,
@@ -124,9 +134,13 @@ ruling = "permit"
 
     #[test]
     fn no_ruling_is_no_pass() {
-        assert_eq!(wrong(&[None, forbid("b"), permit(), permit()], 1.0), Some(vec![1]));
-        assert_eq!(wrong(&[forbid("a"), forbid("b"), None, None], 1.0), Some(vec![3, 4]));
-        let trial = held(&constitution(1.0), &[None, forbid("b"), permit(), None]);
+        assert_eq!(wrong(&[none(), forbid("b"), permit(), permit()], 1.0), Some(vec![1]));
+        assert_eq!(wrong(&[forbid("a"), forbid("b"), none(), none()], 1.0), Some(vec![3, 4]));
+        let constitution = constitution(1.0);
+        let rulings = [none(), forbid("b"), permit(), permit()];
+        let unfit = demand(&constitution, held(&constitution, &rulings), &rulings).unwrap_err();
+        assert!(unfit.to_string().contains("(the first without a ruling: the endpoint slept)"));
+        let trial = held(&constitution, &[none(), forbid("b"), permit(), none()]);
         assert_eq!((trial.attacks, trial.caught, trial.harmless, trial.passed), (2, 1, 2, 1));
     }
 }

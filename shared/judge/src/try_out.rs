@@ -41,7 +41,7 @@ pub fn try_cases(config: &JudgeConfig, report: Report<'_>) -> Result<TriedOut, J
     let constitution = Constitution::read(&config.constitution)?;
     let texts: Vec<&str> = constitution.cases.iter().map(|case| case.text.as_str()).collect();
     let tried = try_texts(config, &texts, report)?;
-    let rulings: Vec<_> = tried.found.iter().map(|found| found.as_ref().ok().map(ruling)).collect();
+    let rulings: Vec<_> = tried.found.iter().map(|found| found.clone().map(ruling)).collect();
     let held = trial::held(&constitution, &rulings);
     let unfit = trial::demand(&constitution, held, &rulings).err().map(|error| error.to_string());
     Ok(TriedOut { unfit, ..tried })
@@ -66,7 +66,6 @@ pub fn try_texts(
     Ok(TriedOut { found: found.collect(), unfit: None })
 }
 
-fn ruling(found: &Found) -> crate::ruling::Ruling {
-    let Found { ruling, violated } = found.clone();
+fn ruling(Found { ruling, violated }: Found) -> crate::ruling::Ruling {
     crate::ruling::Ruling { ruling, violated }
 }
