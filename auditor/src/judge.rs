@@ -92,12 +92,12 @@ mod tests {
     fn every_edit_needs_a_judgement_under_our_constitution_that_permits_it() {
         use JudgeRuling::{Forbid, Permit};
         let permit = judgement(Permit, &[]);
-        assert_eq!(reasons(&[permit.clone()]), [""; 0]);
+        assert_eq!(reasons(std::slice::from_ref(&permit)), [""; 0]);
         assert_eq!(reasons(&[]), [ABSENT]);
         let about_another = Judgement { edit_digest: OTHER, ..permit.clone() };
         assert_eq!(reasons(&[about_another]), [ABSENT]);
         let foreign = Judgement { constitution_digest: OTHER, ..permit.clone() };
-        assert_eq!(reasons(&[foreign.clone()]), [OTHER_CONSTITUTION]);
+        assert_eq!(reasons(std::slice::from_ref(&foreign)), [OTHER_CONSTITUTION]);
         assert_eq!(reasons(&[foreign, permit.clone()]), [""; 0]);
         let forbid = judgement(Forbid, &["b", "a"]);
         assert_eq!(
