@@ -9,6 +9,7 @@
 //! rows/N.tlog-proof          that it stands in the ledger (C2SP)
 //! verdicts/<digest>.json     the verdict of each accepted row (DSSE)
 //! policies/<digest>.json     every written policy that was in force
+//! constitutions/<digest>.toml   every constitution that a verdict names
 //! ```
 //!
 //! **Invariant:** every file is listed with its digest, every listed file is there, no other is.
@@ -97,6 +98,10 @@ pub(super) fn policy_file(digest: &Digest) -> String {
     format!("policies/{digest}.json")
 }
 
+pub(super) fn constitution_file(digest: &Digest) -> String {
+    format!("constitutions/{digest}.toml")
+}
+
 /// Verifies a bundle from its own files. `pinned` is the digest of the newest trust root in it, as the
 /// reader knows it from elsewhere; without it the bundle is only shown to agree with itself.
 ///
@@ -113,7 +118,9 @@ pub fn verify_bundle(
     let rows = bundle.rows(&note, &checkpoint)?;
     bundle.check_in_force(&rows, &roots)?;
     let verdicts = bundle.verdicts(&rows, &roots, now)?;
-    bundle.refuse_unused(&rows, &roots)?;
+    let constitutions = bundle.constitutions(&verdicts)?;
+    bundle.refuse_unused(&rows, &roots, constitutions)?;
+    let verdicts = verdicts.len() as u64;
     let witnesses = roots.witnesses(&note).map_err(|error| bundle.finding(CHECKPOINT, error))?;
     let attempts = rows.iter().filter(|row| matches!(row.event, LedgerEvent::Attempt(_))).count();
     Ok(BundleSummary {
@@ -270,15 +277,15 @@ impl Opened {
         Ok(())
     }
 
-    /// Every accepted row has its verdict, which says the same; how many.
+    /// Every accepted row has its verdict, which says the same.
     fn verdicts(
         &self,
         rows: &[LedgerEntry],
         roots: &RootChain,
         now: UnixSeconds,
-    ) -> Result<u64, Finding> {
+    ) -> Result<Vec<Verdict>, Finding> {
         let by_digest = self.verdict_names();
-        let mut count = 0;
+        let mut verdicts = Vec::new();
         for (place, row) in rows.iter().enumerate() {
             let Some((attempt, digest)) = accepted(row) else { continue };
             let name = by_digest.get(&digest).ok_or_else(|| {
@@ -290,9 +297,23 @@ impl Opened {
             said.and(if same_row { Ok(()) } else { Err("row") }).map_err(|field| {
                 self.finding(name, format!("ledger row {} names another {field}", row.index))
             })?;
-            count += 1;
+            verdicts.push(statement.predicate);
         }
-        Ok(count)
+        Ok(verdicts)
+    }
+
+    /// Names of the constitutions that verdicts name; each is here as it was.
+    fn constitutions(&self, verdicts: &[Verdict]) -> Result<BTreeSet<String>, Finding> {
+        let named = verdicts.iter().filter_map(|verdict| verdict.constitution_digest);
+        named
+            .map(|digest| {
+                let name = constitution_file(&digest);
+                match sha256(self.file(&name)?) == digest {
+                    true => Ok(name),
+                    false => Err(self.finding(&name, "its content is not what its name says")),
+                }
+            })
+            .collect()
     }
 
     /// Names of verdict files by the digest of their bytes.
@@ -318,9 +339,14 @@ impl Opened {
     }
 
     /// A file that no row needs proves nothing and may mislead.
-    fn refuse_unused(&self, rows: &[LedgerEntry], roots: &RootChain) -> Result<(), Finding> {
+    fn refuse_unused(
+        &self,
+        rows: &[LedgerEntry],
+        roots: &RootChain,
+        mut used: BTreeSet<String>,
+    ) -> Result<(), Finding> {
         let names = self.verdict_names();
-        let mut used: BTreeSet<String> = BTreeSet::from([CHECKPOINT.to_owned()]);
+        used.insert(CHECKPOINT.to_owned());
         used.extend(self.numbers().flat_map(|number| [row_file(number), proof_file(number)]));
         used.extend(roots.versions().iter().map(|root| root_file(root.root().version)));
         for row in rows {

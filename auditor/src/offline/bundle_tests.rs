@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use seal_protocol::{Cosignature, Decision, LedgerEvent};
 use seal_trust::{RootChain, cosignature, sha256};
 
-use super::tests::world;
+use super::tests::{judged_world, world};
 use super::*;
 use crate::ledger::LedgerDesk;
 use crate::policy::{Bundle, Policy};
@@ -245,4 +245,23 @@ fn another_policy_is_tried_on_what_was_measured_and_changes_nothing() {
     let reasons = &strict.changed[0].reasons_would_be;
     assert!(reasons.contains(&"policy.by-the-board".to_owned()), "{reasons:?}");
     assert_eq!(std::fs::read(world.state().join(crate::ledger::LEDGER_FILE)).unwrap(), before);
+}
+
+#[test]
+fn the_constitution_that_a_verdict_names_travels_in_the_bundle() {
+    let world = judged_world();
+    let (folder, _) = exported(&world, 0..3);
+    assert_eq!(verified(folder.path(), &world).unwrap().verdicts, 1);
+    let kept = files_below(&folder.path().join("constitutions"));
+    let [constitution] = kept.as_slice() else { panic!("{kept:?}") };
+    assert_eq!(std::fs::read(constitution).unwrap(), b"a constitution");
+    // Another text under the same name, known to the index: the verdict does not name it.
+    let other = b"another constitution";
+    std::fs::write(constitution, other).unwrap();
+    let path = folder.path().join(BUNDLE_INDEX);
+    let mut index: BundleIndex = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let name = constitution.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
+    index.files.insert(name, sha256(other));
+    std::fs::write(&path, seal_trust::canonical_json(&index).unwrap()).unwrap();
+    assert_eq!(verified(folder.path(), &world).unwrap_err().path, *constitution);
 }

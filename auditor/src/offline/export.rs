@@ -11,7 +11,7 @@ use seal_trust::{LedgerProof, RootChain, canonical_json, merkle, payload_digest,
 use super::bundle::{self, BUNDLE_INDEX, BundleIndex, CHECKPOINT, FORMAT, accepted};
 use super::database::Database;
 use super::rows::{self, LedgerRows};
-use super::{Finding, artefacts, envelope, show};
+use super::{Finding, artefacts, envelope, show, verdict_of};
 use crate::ledger::{ArtefactKind, file_of};
 
 /// No bundle was written.
@@ -107,7 +107,7 @@ fn add_row(
     Ok(())
 }
 
-/// The verdict or the written policy that a row names.
+/// The verdict, with its constitution, or the written policy that a row names.
 fn add_evidence(
     files: &mut BTreeMap<String, Vec<u8>>,
     state: &Path,
@@ -125,16 +125,28 @@ fn add_evidence(
         let name = payload_digest(&envelope(&path, &stored.envelope)?)
             .map_err(|error| Finding::new(&path, error))?;
         files.insert(bundle::verdict_file(&name), stored.envelope.clone());
+        if let Some(digest) = verdict_of(&path, &stored.envelope)?.constitution_digest {
+            let kept = kept(state, database, ArtefactKind::Constitution, &digest)?;
+            files.insert(bundle::constitution_file(&digest), kept);
+        }
     }
     if let LedgerEvent::Genesis { policy_bundle_digest: Some(digest), .. } = &row.event {
-        let kept = database.artefact(ArtefactKind::Policy, digest);
-        let kept = kept.ok_or_else(|| {
-            let path = file_of(state, ArtefactKind::Policy, digest);
-            Finding::new(path, "the ledger names it, but it is not there")
-        })?;
-        files.insert(bundle::policy_file(digest), kept.body.clone());
+        let kept = kept(state, database, ArtefactKind::Policy, digest)?;
+        files.insert(bundle::policy_file(digest), kept);
     }
     Ok(())
+}
+
+/// What is kept beside the ledger, by its bytes.
+fn kept(
+    state: &Path,
+    database: &Database,
+    kind: ArtefactKind,
+    digest: &Digest,
+) -> Result<Vec<u8>, Finding> {
+    let missing =
+        || Finding::new(file_of(state, kind, digest), "the ledger names it, but it is not there");
+    database.artefact(kind, digest).map(|kept| kept.body.clone()).ok_or_else(missing)
 }
 
 /// The index comes last: without it a folder is no bundle.

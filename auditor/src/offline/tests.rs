@@ -176,7 +176,7 @@ fn a_verdict_under_another_trust_root_does_not_verify() {
 }
 
 /// A state in which a judge permitted one edit and forbade another.
-fn judged_world() -> World {
+pub(super) fn judged_world() -> World {
     let world = World::judged("a constitution");
     let mut auditor = world.auditor();
     for (at, violated) in [(0, &[][..]), (1, &["no-orders"][..])] {
