@@ -7,7 +7,7 @@ use seal_model::DeviceChoice;
 use seal_model::chat::ChatSettings;
 use seal_protocol::Digest;
 use seal_service::config::ConfigError;
-use seal_service::confine::Profile;
+use seal_service::confine::ConfinementConfig;
 use seal_service::endpoint::Endpoint;
 use seal_service::http::Limits;
 use seal_service::tls::TlsConfig;
@@ -148,23 +148,6 @@ const fn default_policy_limit_ms() -> u64 {
     2_000
 }
 
-/// `[confinement]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConfinementConfig {
-    /// How much of it is required.
-    pub profile: Profile,
-    /// Folder, outside all that this process may touch, of the file that its self-test must fail
-    /// to read.
-    pub decoy_dir: PathBuf,
-    /// Files and folders of others that a self-test must fail to read.
-    #[serde(default)]
-    pub must_not_read: Vec<PathBuf>,
-    /// Endpoints that a self-test must fail to reach.
-    #[serde(default)]
-    pub must_not_connect: Vec<Endpoint>,
-}
-
 /// Name of a ledger that nobody named.
 pub const DEFAULT_ORIGIN: &str = "seal.internal/auditor";
 
@@ -198,25 +181,16 @@ impl AuditorConfig {
             &mut self.vault.tau,
             &mut self.vault.retention,
             &mut self.vault.rules,
-            &mut self.confinement.decoy_dir,
         ];
         let constitution = self.judge.as_mut().map(|judge| &mut judge.constitution);
         let bundle = self.policy.as_mut().map(|policy| &mut policy.bundle);
         let refusals = self.vault.refusals.iter_mut().chain(&mut self.vault.benign);
         let tables = self.recomputation.as_mut().map(|settings| &mut settings.update_tables);
-        let paths = own
-            .into_iter()
-            .chain(bundle)
-            .chain(constitution)
-            .chain(refusals)
-            .chain(tables)
-            .chain(&mut self.confinement.must_not_read);
+        let paths = own.into_iter().chain(bundle).chain(constitution).chain(refusals).chain(tables);
         paths.for_each(|path| *path = folder.join(&path));
         self.tls.iter_mut().for_each(|tls| tls.resolve(folder));
-        let endpoints = std::iter::once(&mut self.endpoint);
-        for endpoint in endpoints.chain(&mut self.confinement.must_not_connect) {
-            *endpoint = endpoint.clone().under(folder);
-        }
+        self.endpoint = self.endpoint.clone().under(folder);
+        self.confinement.resolve(folder);
     }
 }
 

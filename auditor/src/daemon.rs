@@ -9,7 +9,7 @@ use seal_model::folder::linked_files;
 use seal_protocol::{AuditSubmission, ErrorBody, Role, path};
 use seal_service::clock::{Clock, SystemClock};
 use seal_service::confine::ConfinementPlan;
-use seal_service::daemon::{Built, Context, DaemonSpec};
+use seal_service::daemon::{Built, Context, DaemonSpec, serve_prepared};
 use seal_service::http::{job_route, put_file_route};
 use seal_service::jobs::{Progress, Worker};
 use seal_service::store::ContentStore;
@@ -23,21 +23,15 @@ use crate::model::ModelMeasurer;
 use crate::recompute::Asked;
 use crate::start::{self, Secrets};
 
-/// Exit code for a config, key or data that cannot be used.
-const BAD_INPUT: u8 = 3;
 /// The one kind of work.
 const AUDIT: &str = "audit";
 
 /// Runs the auditor until it is told to stop. Call it before any thread exists.
 pub fn run(config_path: &Path) -> ExitCode {
-    match prepare(config_path) {
-        Ok((config, asked, secrets)) => serve(config, asked, secrets),
-        Err(error) => {
-            // Logging starts with the daemon, and there is none yet.
-            eprintln!("seal-auditor: {error:#}");
-            ExitCode::from(BAD_INPUT)
-        }
-    }
+    let prepared = prepare(config_path);
+    serve_prepared("seal-auditor", prepared, |(config, asked, secrets)| {
+        serve(config, asked, secrets)
+    })
 }
 
 fn prepare(config_path: &Path) -> anyhow::Result<(AuditorConfig, Option<Asked>, Secrets)> {

@@ -7,7 +7,7 @@ use seal_model::chat::ChatSettings;
 use seal_protocol::Digest;
 use seal_recipe::{ConsolidationConfig, DirectiveLimits, UpdateRecipe};
 use seal_service::config::ConfigError;
-use seal_service::confine::Profile;
+use seal_service::confine::ConfinementConfig;
 use seal_service::endpoint::Endpoint;
 use seal_service::http::Limits;
 use seal_service::tls::TlsConfig;
@@ -107,23 +107,6 @@ pub enum AnswerSampling {
     Model,
 }
 
-/// `[confinement]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConfinementConfig {
-    /// How much of it is required.
-    pub profile: Profile,
-    /// Folder, outside all that this process may touch, of the file that its self-test must fail
-    /// to read.
-    pub decoy_dir: PathBuf,
-    /// Files and folders of others that a self-test must fail to read.
-    #[serde(default)]
-    pub must_not_read: Vec<PathBuf>,
-    /// Endpoints that a self-test must fail to reach.
-    #[serde(default)]
-    pub must_not_connect: Vec<Endpoint>,
-}
-
 fn fifty() -> u64 {
     50
 }
@@ -142,18 +125,12 @@ impl StudentConfig {
     fn resolve(&mut self, folder: &Path) {
         let replay = self.inner_update.replay.iter_mut().chain(&mut self.consolidation.replay);
         let paths = [&mut self.state, &mut self.base_model, &mut self.key, &mut self.trust_root];
-        let paths = paths
-            .into_iter()
-            .chain(replay.map(|quota| &mut quota.file))
-            .chain([&mut self.confinement.decoy_dir])
-            .chain(&mut self.confinement.must_not_read);
+        let paths = paths.into_iter().chain(replay.map(|quota| &mut quota.file));
         paths.for_each(|path| *path = folder.join(&path));
         self.ledger.resolve(folder);
         self.tls.iter_mut().for_each(|tls| tls.resolve(folder));
-        let endpoints = std::iter::once(&mut self.endpoint);
-        for endpoint in endpoints.chain(&mut self.confinement.must_not_connect) {
-            *endpoint = endpoint.clone().under(folder);
-        }
+        self.endpoint = self.endpoint.clone().under(folder);
+        self.confinement.resolve(folder);
     }
 }
 

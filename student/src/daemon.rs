@@ -7,25 +7,16 @@ use seal_model::folder::linked_files;
 use seal_protocol::Role;
 use seal_service::clock::{Clock, SystemClock};
 use seal_service::confine::ConfinementPlan;
-use seal_service::daemon::{Built, Context, DaemonSpec};
+use seal_service::daemon::{Built, Context, DaemonSpec, serve_prepared};
 
 use crate::config::StudentConfig;
 use crate::http::router;
 use crate::student::{Identity, Student};
 
-/// Exit code for a config, key or data that cannot be used.
-const BAD_INPUT: u8 = 3;
-
 /// Runs the student until it is told to stop. Call it before any thread exists.
 pub fn run(config_path: &Path) -> ExitCode {
-    match prepare(config_path) {
-        Ok((config, identity)) => serve(config, identity),
-        Err(error) => {
-            // Logging starts with the daemon, and there is none yet.
-            eprintln!("seal-student: {error:#}");
-            ExitCode::from(BAD_INPUT)
-        }
-    }
+    let prepared = prepare(config_path);
+    serve_prepared("seal-student", prepared, |(config, identity)| serve(config, identity))
 }
 
 fn prepare(config_path: &Path) -> anyhow::Result<(StudentConfig, Identity)> {

@@ -31,7 +31,7 @@ mod student;
 mod training;
 mod worker;
 
-pub use config::{ConfinementConfig, ServingConfig, StudentConfig};
+pub use config::{ServingConfig, StudentConfig};
 pub use daemon::run;
 pub use error::StudentError;
 pub use memory::works;

@@ -9,7 +9,7 @@ use seal_model::folder::linked_files;
 use seal_protocol::{PolicyUpdateRequest, ProposeRequest, Role, path};
 use seal_service::clock::{Clock, SystemClock};
 use seal_service::confine::ConfinementPlan;
-use seal_service::daemon::{Built, Context, DaemonSpec};
+use seal_service::daemon::{Built, Context, DaemonSpec, serve_prepared};
 use seal_service::http::job_route;
 
 use crate::backends::BackendConfig;
@@ -17,19 +17,10 @@ use crate::config::TeacherConfig;
 use crate::teacher::{Identity, Teacher};
 use crate::worker::kind;
 
-/// Exit code for a config, key or data that cannot be used.
-const BAD_INPUT: u8 = 3;
-
 /// Runs the teacher until it is told to stop. Call it before any thread exists.
 pub fn run(config_path: &Path) -> ExitCode {
-    match prepare(config_path) {
-        Ok((config, identity)) => serve(config, identity),
-        Err(error) => {
-            // Logging starts with the daemon, and there is none yet.
-            eprintln!("seal-teacher: {error:#}");
-            ExitCode::from(BAD_INPUT)
-        }
-    }
+    let prepared = prepare(config_path);
+    serve_prepared("seal-teacher", prepared, |(config, identity)| serve(config, identity))
 }
 
 fn prepare(config_path: &Path) -> anyhow::Result<(TeacherConfig, Identity)> {

@@ -37,7 +37,7 @@ mod weights;
 mod worker;
 
 pub use backends::{BackendConfig, LocalConfig, RecordedConfig, RecordedError};
-pub use config::{ConfinementConfig, PolicyUpdateSettings, TeacherConfig};
+pub use config::{PolicyUpdateSettings, TeacherConfig};
 pub use contexts::{Context, Contexts, ContextsError};
 pub use daemon::run;
 pub use error::TeacherError;

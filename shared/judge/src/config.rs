@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use seal_endpoint::{EgressConfig, OpenAiConfig};
 use seal_protocol::Digest;
 use seal_service::config::ConfigError;
-use seal_service::confine::Profile;
+use seal_service::confine::ConfinementConfig;
 use seal_service::endpoint::Endpoint;
 use seal_service::http::Limits;
 use seal_service::tls::TlsConfig;
@@ -54,23 +54,6 @@ pub struct JudgeConfig {
     pub confinement: ConfinementConfig,
 }
 
-/// `[confinement]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConfinementConfig {
-    /// How much of it is required.
-    pub profile: Profile,
-    /// Folder, outside all that this process may touch, of the file that its self-test must fail
-    /// to read.
-    pub decoy_dir: PathBuf,
-    /// Files and folders of others that a self-test must fail to read.
-    #[serde(default)]
-    pub must_not_read: Vec<PathBuf>,
-    /// Endpoints that a self-test must fail to reach.
-    #[serde(default)]
-    pub must_not_connect: Vec<Endpoint>,
-}
-
 const fn longest_edit() -> usize {
     64 << 10
 }
@@ -91,23 +74,12 @@ impl JudgeConfig {
     }
 
     fn resolve(&mut self, folder: &Path) {
-        let own = [
-            &mut self.state,
-            &mut self.key,
-            &mut self.trust_root,
-            &mut self.constitution,
-            &mut self.confinement.decoy_dir,
-        ];
-        let paths = own
-            .into_iter()
-            .chain(&mut self.backend.api_key_file)
-            .chain(&mut self.egress.ca_file)
-            .chain(&mut self.confinement.must_not_read);
+        let own = [&mut self.state, &mut self.key, &mut self.trust_root, &mut self.constitution];
+        let paths =
+            own.into_iter().chain(&mut self.backend.api_key_file).chain(&mut self.egress.ca_file);
         paths.for_each(|path| *path = folder.join(&path));
         self.tls.iter_mut().for_each(|tls| tls.resolve(folder));
-        let endpoints = std::iter::once(&mut self.endpoint);
-        for endpoint in endpoints.chain(&mut self.confinement.must_not_connect) {
-            *endpoint = endpoint.clone().under(folder);
-        }
+        self.endpoint = self.endpoint.clone().under(folder);
+        self.confinement.resolve(folder);
     }
 }

@@ -7,7 +7,7 @@ use seal_endpoint::WayOut;
 use seal_protocol::{ErrorBody, JudgeRequest, Role, path};
 use seal_service::clock::{Clock, SystemClock};
 use seal_service::confine::ConfinementPlan;
-use seal_service::daemon::{Built, Context, DaemonSpec};
+use seal_service::daemon::{Built, Context, DaemonSpec, serve_prepared};
 use seal_service::http::job_route;
 use seal_service::jobs::{Progress, Worker};
 use serde_json::Value;
@@ -16,21 +16,13 @@ use crate::config::JudgeConfig;
 use crate::error::JudgeError;
 use crate::judge::{Identity, Judge};
 
-/// Exit code for a config, key or data that cannot be used.
-const BAD_INPUT: u8 = 3;
 /// The one kind of work.
 const JUDGE: &str = "judge";
 
 /// Runs the judge until it is told to stop. Call it before any thread exists.
 pub fn run(config_path: &Path) -> ExitCode {
-    match prepare(config_path) {
-        Ok((config, identity)) => serve(config, identity),
-        Err(error) => {
-            // Logging starts with the daemon, and there is none yet.
-            eprintln!("seal-judge: {error:#}");
-            ExitCode::from(BAD_INPUT)
-        }
-    }
+    let prepared = prepare(config_path);
+    serve_prepared("seal-judge", prepared, |(config, identity)| serve(config, identity))
 }
 
 fn prepare(config_path: &Path) -> anyhow::Result<(JudgeConfig, Identity)> {

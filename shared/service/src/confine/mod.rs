@@ -3,7 +3,7 @@
 //! [`enforce`] runs in `main` before any thread exists. Landlock limits files, TCP, abstract
 //! sockets and signals; a system call filter takes away what Landlock does not cover: every way to
 //! make a socket, to run a program, to reach into another process. Daemons here accept on a socket
-//! that was bound before and connect to nothing. One whose plan names ports, a teacher with an API,
+//! that was bound before and connect to nothing. One whose plan names ports, a teacher with an API or a judge,
 //! can make TCP sockets for these ports and no others; Landlock knows ports and no addresses, so which
 //! host is reached there is left to the program, which resolved and pinned it before.
 //!
@@ -14,6 +14,7 @@
 //! Source: `landlock(7)`, `seccomp(2)`. Landlock alone lets MPTCP and TCP Fast Open pass; the filter
 //! closes both.
 
+mod config;
 mod files;
 mod gpu;
 mod plan;
@@ -21,6 +22,7 @@ mod probe;
 mod process;
 mod syscalls;
 
+pub use config::ConfinementConfig;
 pub use plan::{ConfinementPlan, PlanError, Profile};
 pub use probe::probe;
 pub use process::{ProcessError, landlock_abi};

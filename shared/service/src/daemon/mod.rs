@@ -14,10 +14,12 @@ mod model;
 mod notices;
 mod patience;
 mod peers;
+mod program;
 mod routes;
 mod serve;
 mod spec;
 
+pub use program::{program, serve_prepared};
 pub use spec::{Built, Context, DaemonError, DaemonSpec};
 
 use std::process::ExitCode;
