@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use seal_protocol::{Digest, JudgeRuling, Judgement};
+use seal_protocol::{Digest, JudgeRuling, Judgement, is_principle_name};
 
 use crate::gate::{Stage, StageRecord};
 
@@ -17,8 +17,6 @@ pub const OTHER_CONSTITUTION: &str = "judge.other-constitution";
 pub const CONTRADICTION: &str = "judge.contradiction";
 /// Before the name of a principle that the edit breaks.
 const FORBIDS: &str = "judge.forbids.";
-/// Longest name of a principle, in bytes.
-const LONGEST_NAME: usize = 64;
 
 /// The stage of a candidate made of `edits`, under a constitution.
 pub fn stage<'a>(
@@ -43,7 +41,7 @@ pub fn stage<'a>(
 
 /// Reasons that one judgement gives.
 fn spoken_against(judgement: &Judgement) -> Vec<String> {
-    let sound = judgement.violated.iter().all(|name| is_name(name));
+    let sound = judgement.violated.iter().all(|name| is_principle_name(name));
     match (judgement.ruling, judgement.violated.is_empty()) {
         (JudgeRuling::Permit, true) => Vec::new(),
         (JudgeRuling::Forbid, false) if sound => {
@@ -53,16 +51,10 @@ fn spoken_against(judgement: &Judgement) -> Vec<String> {
     }
 }
 
-/// Reasons are rule names; a judge's words do not become one.
-fn is_name(name: &str) -> bool {
-    let letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(letter)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seal_protocol::Trial;
+    use seal_protocol::{LONGEST_PRINCIPLE_NAME, Trial};
 
     const OURS: Digest = Digest::from_bytes([1; 32]);
     const EDIT: Digest = Digest::from_bytes([2; 32]);
@@ -117,7 +109,7 @@ mod tests {
             judgement(Forbid, &[]),
             judgement(Forbid, &[""]),
             judgement(Forbid, &["a", "\u{1b}[31m"]),
-            judgement(Forbid, &[&"a".repeat(LONGEST_NAME + 1)]),
+            judgement(Forbid, &[&"a".repeat(LONGEST_PRINCIPLE_NAME + 1)]),
         ] {
             assert_eq!(reasons(&[odd]), [CONTRADICTION]);
         }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 use seal_protocol::Digest;
 
 use super::Finding;
-use crate::ledger::{Artefact, ArtefactKind, LEDGER_FILE};
+use crate::ledger::{Artefact, ArtefactKind, LEDGER_FILE, file_of};
 
 /// Every row of every table, as stored.
 pub(super) struct Database {
@@ -132,6 +132,19 @@ impl Database {
     /// A stored artefact.
     pub(super) fn artefact(&self, kind: ArtefactKind, digest: &Digest) -> Option<&Artefact> {
         self.artefacts.iter().find(|artefact| artefact.kind == kind && artefact.digest == *digest)
+    }
+
+    /// The bytes of an artefact that must be there.
+    pub(super) fn kept(
+        &self,
+        state: &Path,
+        kind: ArtefactKind,
+        digest: &Digest,
+    ) -> Result<&[u8], Finding> {
+        let missing = || {
+            Finding::new(file_of(state, kind, digest), "the ledger names it, but it is not there")
+        };
+        self.artefact(kind, digest).map(|kept| kept.body.as_slice()).ok_or_else(missing)
     }
 
     /// How a row is named to people.

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use seal_protocol::{Digest, LedgerEvent, LedgerQuestion};
+use seal_protocol::{Digest, LedgerEvent, LedgerQuestion, Verdict};
 use seal_service::store::write_atomic;
 use seal_trust::{LedgerProof, RootChain, canonical_json, merkle, payload_digest, sha256};
 
 use super::bundle::{self, BUNDLE_INDEX, BundleIndex, CHECKPOINT, FORMAT, accepted};
 use super::database::Database;
 use super::rows::{self, LedgerRows};
-use super::{Finding, artefacts, envelope, show, verdict_of};
+use super::{Finding, artefacts, envelope, said, show};
 use crate::ledger::{ArtefactKind, file_of};
 
 /// No bundle was written.
@@ -125,28 +125,16 @@ fn add_evidence(
         let name = payload_digest(&envelope(&path, &stored.envelope)?)
             .map_err(|error| Finding::new(&path, error))?;
         files.insert(bundle::verdict_file(&name), stored.envelope.clone());
-        if let Some(digest) = verdict_of(&path, &stored.envelope)?.constitution_digest {
-            let kept = kept(state, database, ArtefactKind::Constitution, &digest)?;
-            files.insert(bundle::constitution_file(&digest), kept);
+        if let Some(digest) = said::<Verdict>(&path, &stored.envelope)?.constitution_digest {
+            let kept = database.kept(state, ArtefactKind::Constitution, &digest)?;
+            files.insert(bundle::constitution_file(&digest), kept.to_vec());
         }
     }
     if let LedgerEvent::Genesis { policy_bundle_digest: Some(digest), .. } = &row.event {
-        let kept = kept(state, database, ArtefactKind::Policy, digest)?;
-        files.insert(bundle::policy_file(digest), kept);
+        let kept = database.kept(state, ArtefactKind::Policy, digest)?;
+        files.insert(bundle::policy_file(digest), kept.to_vec());
     }
     Ok(())
-}
-
-/// What is kept beside the ledger, by its bytes.
-fn kept(
-    state: &Path,
-    database: &Database,
-    kind: ArtefactKind,
-    digest: &Digest,
-) -> Result<Vec<u8>, Finding> {
-    let missing =
-        || Finding::new(file_of(state, kind, digest), "the ledger names it, but it is not there");
-    database.artefact(kind, digest).map(|kept| kept.body.clone()).ok_or_else(missing)
 }
 
 /// The index comes last: without it a folder is no bundle.

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use seal_protocol::{
-    Attempt, AuditPurpose, AuditRequest, Audited, Candidate, Digest, LedgerEvent, Statement,
-};
-use seal_trust::{canonical_json, payload_bytes};
+use seal_protocol::{Attempt, AuditPurpose, AuditRequest, Audited, Candidate, Digest, LedgerEvent};
+use seal_trust::canonical_json;
 
 use super::database::{Database, StoredReply};
 use super::policies::Policies;
 use super::rows::LedgerRows;
 use super::verdicts::in_force;
-use super::{Annex, Finding, annex, envelope, judgements};
+use super::{Annex, Finding, annex, judgements, said};
 use crate::ledger::{ArtefactKind, file_of};
 
 /// An edit that did not verify was not kept.
@@ -55,14 +53,7 @@ fn by_request(ledger: &LedgerRows) -> BTreeMap<Digest, Attempts<'_>> {
 /// The request as it was verified among the artefacts.
 fn request(state: &Path, database: &Database, digest: &Digest) -> Result<AuditRequest, Finding> {
     let path = file_of(state, ArtefactKind::Request, digest);
-    let stored = database.artefact(ArtefactKind::Request, digest);
-    let stored =
-        stored.ok_or_else(|| Finding::new(&path, "the ledger names it, but it is not there"))?;
-    let payload = payload_bytes(&envelope(&path, &stored.body)?)
-        .map_err(|error| Finding::new(&path, error))?;
-    let statement: Statement<AuditRequest> =
-        serde_json::from_slice(&payload).map_err(|error| Finding::new(&path, error))?;
-    Ok(statement.predicate)
+    said(&path, database.kept(state, ArtefactKind::Request, digest)?)
 }
 
 fn check_request(

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use seal_protocol::{AuditPurpose, Digest, Judgement, Statement};
-use seal_trust::payload_bytes;
+use seal_protocol::{AuditPurpose, Digest, Judgement};
 
 use super::database::Database;
-use super::{Annex, CandidateAnnex, Finding, Stage, envelope};
+use super::{Annex, CandidateAnnex, Finding, Stage, said};
 use crate::judge;
 use crate::ledger::{ArtefactKind, file_of};
 
@@ -21,7 +20,7 @@ pub(super) fn check(
         if annex.purpose == AuditPurpose::Evaluation {
             return Err(Finding::new(path, "an evaluation asks no judge"));
         }
-        kept(state, database, ArtefactKind::Constitution, constitution)?;
+        database.kept(state, ArtefactKind::Constitution, constitution)?;
     }
     annex.candidates.iter().try_for_each(|candidate| {
         let derived = match &annex.constitution_digest {
@@ -54,22 +53,7 @@ fn derived(
 
 /// A judgement as it was verified among the artefacts.
 fn judgement(state: &Path, database: &Database, digest: &Digest) -> Result<Judgement, Finding> {
-    let body = kept(state, database, ArtefactKind::Judgement, digest)?;
+    let body = database.kept(state, ArtefactKind::Judgement, digest)?;
     let path = file_of(state, ArtefactKind::Judgement, digest);
-    let payload =
-        payload_bytes(&envelope(&path, body)?).map_err(|error| Finding::new(&path, error))?;
-    let statement: Statement<Judgement> =
-        serde_json::from_slice(&payload).map_err(|error| Finding::new(&path, error))?;
-    Ok(statement.predicate)
-}
-
-fn kept<'a>(
-    state: &Path,
-    database: &'a Database,
-    kind: ArtefactKind,
-    digest: &Digest,
-) -> Result<&'a [u8], Finding> {
-    let missing =
-        || Finding::new(file_of(state, kind, digest), "an annex names it, but it is not there");
-    database.artefact(kind, digest).map(|kept| kept.body.as_slice()).ok_or_else(missing)
+    said(&path, body)
 }

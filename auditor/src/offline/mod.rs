@@ -26,7 +26,8 @@ mod verdicts;
 use std::path::{Path, PathBuf};
 
 use seal_protocol::{
-    Digest, Envelope, LedgerEntry, LedgerQuestion, LedgerShown, Statement, UnixSeconds, Verdict,
+    Digest, Envelope, LedgerEntry, LedgerQuestion, LedgerShown, Predicate, Statement, UnixSeconds,
+    Verdict,
 };
 use seal_trust::RootChain;
 
@@ -153,7 +154,7 @@ pub fn verdicts(state: &Path) -> Result<Vec<(Envelope, Verdict)>, Finding> {
     let database = Database::read(state)?;
     let parsed = database.verdicts.iter().map(|stored| {
         let path = file_of(state, ArtefactKind::Verdict, &stored.payload_digest);
-        Ok((envelope(&path, &stored.envelope)?, verdict_of(&path, &stored.envelope)?))
+        Ok((envelope(&path, &stored.envelope)?, said::<Verdict>(&path, &stored.envelope)?))
     });
     parsed.collect()
 }
@@ -163,10 +164,11 @@ fn read(path: &Path) -> Result<Vec<u8>, Finding> {
 }
 
 /// What an own verdict says; its signature is checked elsewhere.
-fn verdict_of(path: &Path, bytes: &[u8]) -> Result<Verdict, Finding> {
+/// What an envelope says that was verified elsewhere, or is only shown.
+fn said<P: Predicate>(path: &Path, bytes: &[u8]) -> Result<P, Finding> {
     let payload = seal_trust::payload_bytes(&envelope(path, bytes)?)
         .map_err(|error| Finding::new(path, error))?;
-    let statement: Statement<Verdict> =
+    let statement: Statement<P> =
         serde_json::from_slice(&payload).map_err(|error| Finding::new(path, error))?;
     Ok(statement.predicate)
 }

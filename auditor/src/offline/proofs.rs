@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use seal_protocol::{Digest, UnixSeconds};
+use seal_protocol::{Digest, UnixSeconds, Verdict};
 use seal_trust::{LedgerProof, RootChain, merkle};
 
 use super::database::Database;
 use super::rows::LedgerRows;
-use super::{Finding, read, verdict_of};
+use super::{Finding, read, said};
 use crate::ledger::proof_file;
 
 pub(super) fn verify(
@@ -20,7 +20,7 @@ pub(super) fn verify(
 ) -> Result<(), Finding> {
     for stored in &database.verdicts {
         let path = proof_file(state, &stored.payload_digest);
-        let index = verdict_of(&path, &stored.envelope)?.attempt;
+        let index = said::<Verdict>(&path, &stored.envelope)?.attempt;
         verify_text(&read(&path)?, index, &ledger.leaves, roots, now)
             .map_err(|what| Finding::new(&path, what))?;
     }

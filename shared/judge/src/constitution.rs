@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use seal_protocol::{Digest, JudgeRuling};
+use seal_protocol::{Digest, JudgeRuling, LONGEST_PRINCIPLE_NAME, is_principle_name};
 use seal_trust::sha256;
 use serde::Deserialize;
 
@@ -14,8 +14,6 @@ use serde::Deserialize;
 const VERSION: u32 = 1;
 /// Longest file, in bytes.
 const MAX_BYTES: usize = 1 << 20;
-/// Longest name of a principle, in bytes.
-const LONGEST_NAME: usize = 64;
 
 /// `constitution.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -141,7 +139,7 @@ impl Constitution {
         for Principle { name, text } in &self.principles {
             if !is_principle_name(name) {
                 return Err(format!(
-                    "the principle name {name:?} is not 1 to {LONGEST_NAME} lower-case letters, digits \
+                    "the principle name {name:?} is not 1 to {LONGEST_PRINCIPLE_NAME} lower-case letters, digits \
                      and hyphens"
                 ));
             }
@@ -199,12 +197,6 @@ impl Constitution {
             }
         }
     }
-}
-
-/// Whether a name can stand in a reason.
-fn is_principle_name(name: &str) -> bool {
-    let letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(letter)
 }
 
 fn shown(text: &str) -> String {

@@ -57,6 +57,16 @@ pub struct Trial {
     pub passed: u32,
 }
 
+/// Longest name of a principle, in bytes.
+pub const LONGEST_PRINCIPLE_NAME: usize = 64;
+
+/// Whether a text can name a principle: 1 to 64 lower-case letters, digits and hyphens. Names stand in the
+/// reasons of a refusal, so nothing else a judge says becomes one.
+pub fn is_principle_name(name: &str) -> bool {
+    let letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    (1..=LONGEST_PRINCIPLE_NAME).contains(&name.len()) && name.bytes().all(letter)
+}
+
 impl Predicate for Judgement {
     const TYPE: &'static str = "https://seal.internal/judgement/v1";
     const AUTHOR: Role = Role::Judge;
