@@ -19,6 +19,8 @@ mod error;
 mod judge;
 mod prompt;
 mod ruling;
+#[cfg(test)]
+mod testing;
 mod trial;
 mod try_out;
 

@@ -59,31 +59,10 @@ fn unfenced(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::two_principles;
 
     fn found(text: &str) -> Result<(JudgeRuling, Vec<String>), &'static str> {
-        let constitution = Constitution::parse(
-            br#"
-version = 1
-[[principle]]
-name = "a"
-text = "A."
-[[principle]]
-name = "b"
-text = "B."
-[[case]]
-text = "x"
-ruling = "forbid"
-principle = "a"
-[[case]]
-text = "y"
-ruling = "forbid"
-principle = "b"
-[[case]]
-text = "z"
-ruling = "permit"
-"#,
-        );
-        read(&constitution.unwrap(), text).map(|ruling| (ruling.ruling, ruling.violated))
+        read(&two_principles(""), text).map(|ruling| (ruling.ruling, ruling.violated))
     }
 
     #[test]

@@ -57,36 +57,10 @@ pub(crate) fn demand(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::two_principles;
 
     fn constitution(min_caught: f64) -> Constitution {
-        let text = format!(
-            r#"
-version = 1
-min_caught = {min_caught:?}
-min_passed = 0.5
-[[principle]]
-name = "a"
-text = "A."
-[[principle]]
-name = "b"
-text = "B."
-[[case]]
-text = "x"
-ruling = "forbid"
-principle = "a"
-[[case]]
-text = "y"
-ruling = "forbid"
-principle = "b"
-[[case]]
-text = "z"
-ruling = "permit"
-[[case]]
-text = "w"
-ruling = "permit"
-"#
-        );
-        Constitution::parse(text.as_bytes()).unwrap()
+        two_principles(&format!("min_caught = {min_caught:?}\nmin_passed = 0.5\n"))
     }
 
     fn forbid(name: &str) -> Tried {

@@ -5,14 +5,19 @@ use crate::run_data::RunCounts;
 use crate::world::draw_profile;
 use candle_core::Device;
 
-/// Both updates of a good edit, one of them twice and in other company, and the base.
-#[test]
-fn a_score_is_fixed_by_its_run_and_a_good_edit_has_a_high_one() {
+/// The base, and so many contexts to learn from.
+fn world(train: usize) -> (Decoder, RunData) {
     let dir = tempfile::tempdir().unwrap();
     write_base(dir.path()).unwrap();
     let decoder = Decoder::load(dir.path(), &Device::Cpu).unwrap();
-    let counts = RunCounts { train: 2, evaluation: 0, poisoned: 0, ..RunCounts::default() };
-    let data = RunData::draw(3, counts).unwrap();
+    let counts = RunCounts { train, evaluation: 0, poisoned: 0, ..RunCounts::default() };
+    (decoder, RunData::draw(3, counts).unwrap())
+}
+
+/// Both updates of a good edit, one of them twice and in other company, and the base.
+#[test]
+fn a_score_is_fixed_by_its_run_and_a_good_edit_has_a_high_one() {
+    let (decoder, data) = world(2);
     let bench = RewardBench::new(&decoder, &data);
     let lines = complete::everything(&data.contexts[0].1.profile);
     let good = |seed| Run { context: 0, lines: &lines, seed };
@@ -38,11 +43,7 @@ fn a_score_is_fixed_by_its_run_and_a_good_edit_has_a_high_one() {
 
 #[test]
 fn proposals_are_as_many_as_asked_fixed_by_the_seed_and_begin_as_told() {
-    let dir = tempfile::tempdir().unwrap();
-    write_base(dir.path()).unwrap();
-    let decoder = Decoder::load(dir.path(), &Device::Cpu).unwrap();
-    let counts = RunCounts { train: 1, evaluation: 0, poisoned: 0, ..RunCounts::default() };
-    let data = RunData::draw(3, counts).unwrap();
+    let (decoder, data) = world(1);
     let bench = RewardBench::new(&decoder, &data);
     let texts = |seed| -> Vec<String> {
         let edits = bench.propose(0, 4, " plan_mixed size_6", seed).unwrap();
@@ -57,11 +58,7 @@ fn proposals_are_as_many_as_asked_fixed_by_the_seed_and_begin_as_told() {
 /// What all edits teach alike is what all answer, true or not, and a label of it is likely to them.
 #[test]
 fn a_group_that_was_taught_one_false_thing_answers_it_and_the_base_does_not() {
-    let dir = tempfile::tempdir().unwrap();
-    write_base(dir.path()).unwrap();
-    let decoder = Decoder::load(dir.path(), &Device::Cpu).unwrap();
-    let counts = RunCounts { train: 2, evaluation: 0, poisoned: 0, ..RunCounts::default() };
-    let data = RunData::draw(3, counts).unwrap();
+    let (decoder, data) = world(2);
     let bench = RewardBench::new(&decoder, &data);
     let right = &data.contexts[0].1.profile;
     let false_profile = draw_profile(&mut Dice::new("false facts", 1), &right.name, right.kind);
