@@ -7,8 +7,8 @@ use seal_protocol::{AuditPurpose, Decision, Digest, Labels};
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{
-    GateSettings, Judged, Outcome, Panel, PanelName, Ruling, Stage, StageRecord, group_stages,
-    rule_group,
+    GateSettings, Judged, Outcome, Panel, PanelName, Ruling, Run, Stage, StageRecord, group_stages,
+    ran_by_rule, rule_group,
 };
 use crate::policy::{Asked, Facts, Incomplete, Policy, PolicyInput, TIMEOUT, stage};
 use crate::recompute::{Recomputed, Share};
@@ -76,6 +76,9 @@ pub struct CandidateAnnex {
     pub recomputation: Option<Recomputed>,
     /// Outcomes per panel, in the order of the panels; absent if it could not be measured.
     pub outcomes: Option<Vec<Vec<Outcome>>>,
+    /// Its further runs, by the auditor itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<Run>,
     /// The same, for people.
     pub summary: Vec<PanelSummary>,
     /// What written policy was told besides, or would have been told; absent for an evaluation.
@@ -101,6 +104,8 @@ pub struct Measured {
     pub recomputation: Option<Recomputed>,
     /// Outcomes per panel.
     pub outcomes: Option<Vec<Vec<Outcome>>>,
+    /// Its further runs.
+    pub runs: Vec<Run>,
     /// What written policy is told besides.
     pub facts: Option<Facts>,
 }
@@ -165,6 +170,12 @@ impl Annex {
     /// What the answers to the split that decides were held against: the mark of its verdict and rows.
     pub fn labels(&self) -> Labels {
         self.settings.labels_of(self.purpose)
+    }
+
+    /// Whether exactly those edits ran again that the settings name.
+    pub fn ran_by_rule(&self) -> bool {
+        let judged: Vec<Judged<'_>> = self.candidates.iter().map(CandidateAnnex::judged).collect();
+        ran_by_rule(&self.settings, self.purpose, self.alpha, &self.panels, &judged)
     }
 
     /// Judges the recorded measurements again; equal to the recorded rulings in an honest annex.
@@ -244,6 +255,7 @@ impl CandidateAnnex {
         Judged {
             early: &stages[..late.unwrap_or(stages.len())],
             outcomes: self.outcomes.as_deref(),
+            runs: &self.runs,
         }
     }
 
@@ -258,6 +270,11 @@ impl CandidateAnnex {
 }
 
 impl Measured {
+    /// As the gate sees it.
+    pub fn judged(&self) -> Judged<'_> {
+        Judged { early: &self.early, outcomes: self.outcomes.as_deref(), runs: &self.runs }
+    }
+
     /// Written down, before anything but the early stages is ruled.
     fn noted(self, panels: &[Panel]) -> CandidateAnnex {
         let summary = self.outcomes.as_deref().map(|outcomes| summaries(panels, outcomes));
@@ -268,6 +285,7 @@ impl Measured {
             judgement_digests: self.judgement_digests,
             recomputation: self.recomputation,
             outcomes: self.outcomes,
+            runs: self.runs,
             summary: summary.unwrap_or_default(),
             facts: self.facts,
             ruling: Ruling { stages: self.early, decision: Decision::Reject, reasons: Vec::new() },

@@ -36,7 +36,8 @@ pub fn run(config_path: &Path) -> ExitCode {
 
 fn prepare(config_path: &Path) -> anyhow::Result<(AuditorConfig, Option<Asked>, Secrets)> {
     let config = AuditorConfig::load(config_path)?;
-    let asked = Asked::of(config.recompute, config.recomputation.as_ref())?;
+    let asked =
+        Asked::of(config.recompute, config.gate.repeats.is_some(), config.recomputation.as_ref())?;
     let secrets = Secrets::read(&config, SystemClock.now())?;
     Ok((config, asked, secrets))
 }

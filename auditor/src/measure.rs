@@ -11,7 +11,7 @@ use seal_protocol::Digest;
 use crate::gate::Outcome;
 use crate::grading::Grading;
 use crate::items::Item;
-use crate::recompute::{Claim, Recomputed};
+use crate::recompute::{Claim, Lesson, Recomputed};
 
 /// One question to one model.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,16 @@ pub trait Measurer {
         claims: &[Claim<'_, Self::Adapter>],
         until: Instant,
     ) -> Result<Vec<Recomputed>, MeasureError>;
+
+    /// What each edit comes to when it is trained here, in order; nothing where training leads nowhere.
+    ///
+    /// # Errors
+    /// As [`Measurer::recompute`]; `until` came before all were trained.
+    fn train(
+        &mut self,
+        lessons: &[Lesson<'_>],
+        until: Instant,
+    ) -> Result<Vec<Option<Self::Adapter>>, MeasureError>;
 
     /// What each model writes to each question, in the order asked: greedy, to its end token or to
     /// `max_new_tokens`. Nothing from a model that yields no numbers, and nothing where the text could

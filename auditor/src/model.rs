@@ -19,7 +19,7 @@ use crate::gate::Outcome;
 use crate::grading::Grading;
 use crate::items::Item;
 use crate::measure::{MeasureError, Measurer, Wanted};
-use crate::recompute::{Asked, Claim, MeasuredBase, Recomputed, Trainer};
+use crate::recompute::{Asked, Claim, Lesson, MeasuredBase, Recomputed, Trainer};
 
 mod perturbed;
 mod written;
@@ -171,6 +171,22 @@ impl ModelMeasurer {
         Ok(outcomes)
     }
 
+    /// What trains, and over what, until then.
+    fn training(&mut self, until: Instant) -> Result<(&Trainer, MeasuredBase<'_>), MeasureError> {
+        // Each audit sets a moment of its own.
+        self.decoder = self.decoder.until(until);
+        let trainer = self.trainer.as_ref();
+        let trainer = trainer.ok_or_else(|| {
+            MeasureError::Failed("nothing here trains an adapter again".to_owned())
+        })?;
+        let base = MeasuredBase {
+            decoder: &self.decoder,
+            tokenizer: &self.tokenizer,
+            digest: self.base_model_digest,
+        };
+        Ok((trainer, base))
+    }
+
     /// Each model by itself, so that the one that fails is known. The base must not.
     fn score_apart(
         &self,
@@ -220,18 +236,17 @@ impl Measurer for ModelMeasurer {
         claims: &[Claim<'_, Adapter>],
         until: Instant,
     ) -> Result<Vec<Recomputed>, MeasureError> {
-        // Each audit sets a moment of its own.
-        self.decoder = self.decoder.until(until);
-        let trainer = self.trainer.as_ref();
-        let trainer = trainer.ok_or_else(|| {
-            MeasureError::Failed("nothing here trains an adapter again".to_owned())
-        })?;
-        let base = MeasuredBase {
-            decoder: &self.decoder,
-            tokenizer: &self.tokenizer,
-            digest: self.base_model_digest,
-        };
+        let (trainer, base) = self.training(until)?;
         trainer.judge(&base, claims)
+    }
+
+    fn train(
+        &mut self,
+        lessons: &[Lesson<'_>],
+        until: Instant,
+    ) -> Result<Vec<Option<Adapter>>, MeasureError> {
+        let (trainer, base) = self.training(until)?;
+        trainer.train(&base, lessons)
     }
 
     fn write(

@@ -386,7 +386,7 @@ impl World {
         let files = files.map(file).to_vec();
         let edits = sorted(edits.iter().map(|edit| edit_digest(edit)).collect());
         // What comes of edits is what they were first said to make; anything else is planted.
-        self.honest.lock().unwrap().entry(edits.clone()).or_insert(files[1].sha256);
+        self.honest.lock().unwrap().entry(edits.clone()).or_insert((files[1].sha256, skill));
         Candidate {
             context_digests: sorted(contexts.iter().map(|at| context(*at)).collect()),
             edit_digests: edits,

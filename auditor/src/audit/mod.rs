@@ -15,6 +15,7 @@ mod panels;
 mod provenance;
 mod recomputation;
 mod record;
+mod repeats;
 mod signing;
 mod sources;
 
@@ -33,6 +34,7 @@ pub use signing::Identity;
 use self::adapters::Adapters;
 use self::intake::Intake;
 use self::panels::{ItemPanel, SuiteSizes};
+use self::repeats::Repeating;
 use crate::annex::{Annex, Measured, Terms};
 use crate::gate::{GateSettings, Panel, Stage, StageRecord};
 use crate::grading::Gradings;
@@ -162,29 +164,40 @@ impl<M: Measurer> Auditor<M> {
             retention: self.parts.retention_items,
             refusals: self.parts.refusal_items,
         };
-        let Parts { vault, cache, measurer, gradings, perturbed, .. } = &mut self.parts;
+        let alpha = self.level(intake).alpha;
+        let Parts { vault, cache, measurer, gradings, perturbed, draw, settings, .. } =
+            &mut self.parts;
         let (purpose, contexts) = (intake.request.purpose, intake.contexts());
         let mut items = ItemPanel::of(vault, purpose, contexts, sizes, gradings, perturbed);
-        let labelled = voters.map_or(Ok(()), |voters| {
-            ballot::label(measurer, &mut items, &adapters, &voters, until)
-        });
-        let all = labelled
-            .map_err(AuditError::from)
-            .and_then(|()| panels::measure(measurer, cache, &items, adapters, last, until));
-        let (panels, outcomes) = match all {
+        let all = || -> Result<Vec<Panel>, AuditError> {
+            if let Some(voters) = voters {
+                ballot::label(measurer, &mut items, &adapters, &voters, until)?;
+            }
+            let (panels, outcomes) =
+                panels::measure(measurer, cache, &items, adapters, last, until)?;
+            for (index, outcomes) in at.iter().zip(outcomes) {
+                measured[*index].outcomes = Some(outcomes);
+            }
+            let asked = (items.as_slice(), panels.as_slice());
+            let repeating = Repeating { settings, alpha, intake, draw, asked };
+            repeating.run(measurer, &mut measured, until)?;
+            Ok(panels)
+        };
+        let panels = match all() {
             // It depends on the machine's pace, so it only ever refuses; and whoever comes next is
             // judged.
             Err(AuditError::Measure(MeasureError::OutOfTime)) => {
                 tracing::warn!("an audit was not over in time; its candidates are refused");
-                let record = || StageRecord::out_of_time(Stage::Measurement, OUT_OF_TIME);
-                at.into_iter().for_each(|index| measured[index].early.push(record()));
-                return Ok((Vec::new(), measured));
+                for index in at {
+                    let record = StageRecord::out_of_time(Stage::Measurement, OUT_OF_TIME);
+                    measured[index].early.push(record);
+                    measured[index].outcomes = None;
+                    measured[index].runs.clear();
+                }
+                Vec::new()
             }
             all => all?,
         };
-        for (index, outcomes) in at.into_iter().zip(outcomes) {
-            measured[index].outcomes = Some(outcomes);
-        }
         Ok((panels, measured))
     }
 
@@ -291,6 +304,7 @@ impl<M: Measurer> Auditor<M> {
             early,
             recomputation: None,
             outcomes: None,
+            runs: Vec::new(),
             facts: self.facts(intake, candidate),
         }
     }

@@ -185,7 +185,7 @@ pub(super) fn measure<M: Measurer>(
     Ok((with_base, outcomes))
 }
 
-fn ask<'a>(
+pub(super) fn ask<'a>(
     adapter: Option<usize>,
     panel: &'a ItemPanel<'_>,
 ) -> impl Iterator<Item = Wanted<'a>> + use<'a> {

@@ -1,4 +1,5 @@
 mod judge;
+mod repeats;
 mod time_limit;
 mod voted;
 

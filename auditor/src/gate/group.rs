@@ -4,9 +4,10 @@ use seal_protocol::{AuditPurpose, Decision};
 use serde::{Deserialize, Serialize};
 
 use super::measurement::{likelihood, share};
+use super::repeats::{Run, estimates, holds};
 use super::{
-    GateSettings, Outcome, PairedPanel, Panel, PanelName, Stage, StageRecord, measured_stages,
-    unmeasured_stages,
+    GateSettings, NOT_REPEATED, Outcome, PairedPanel, Panel, PanelName, Stage, StageRecord,
+    measured_stages, unmeasured_stages,
 };
 use crate::selection::{Reward, Selection, Standing, paper, strict};
 use crate::statistics::mean;
@@ -18,6 +19,8 @@ pub struct Judged<'a> {
     pub early: &'a [StageRecord],
     /// Outcomes per panel, in the order of the panels; absent if it could not be measured.
     pub outcomes: Option<&'a [Vec<Outcome>]>,
+    /// Its further runs.
+    pub runs: &'a [Run],
 }
 
 /// What came of one candidate.
@@ -57,7 +60,7 @@ pub fn rule_group(
         (AuditPurpose::Evaluation, _) => None,
         (AuditPurpose::Edit, Selection::Paper) => paper_winner(panels, candidates, &stages),
         (AuditPurpose::Edit | AuditPurpose::Promotion, _) => {
-            strict_winner(settings.reward, panels, candidates, &stages)
+            strict_winner(settings, panels, candidates, &stages)
         }
     };
     let gated = !(purpose == AuditPurpose::Edit && settings.selection == Selection::Paper);
@@ -79,7 +82,12 @@ fn stages(
     match candidate.outcomes {
         Some(outcomes) => {
             let paired = paired(panels, outcomes);
-            stages.extend(measured_stages(settings, purpose, alpha, &paired));
+            let mut measured = measured_stages(settings, purpose, alpha, &paired);
+            if !holds(settings.edit.min_gain, panels, candidate.runs) {
+                let tau = measured.iter_mut().filter(|record| record.stage == Stage::Tau);
+                tau.for_each(|record| record.fail(NOT_REPEATED));
+            }
+            stages.extend(measured);
         }
         None => stages.extend(unmeasured_stages(settings)),
     }
@@ -119,55 +127,83 @@ fn is_sound(stages: &[StageRecord]) -> bool {
     measured && stages.iter().filter(|stage| binding(stage)).all(StageRecord::permits)
 }
 
+/// Whether a candidate can still win, before written policy is asked.
+pub(super) fn contends(settings: &GateSettings, stages: &[StageRecord]) -> bool {
+    match settings.selection {
+        Selection::Paper => is_sound(stages),
+        Selection::Strict => stages.iter().all(StageRecord::permits),
+    }
+}
+
 fn paper_winner(
     panels: &[Panel],
     candidates: &[Judged<'_>],
     stages: &[Vec<StageRecord>],
 ) -> Option<usize> {
-    let accuracy = |(candidate, stages): (&Judged<'_>, &Vec<StageRecord>)| {
-        let graded = graded(PanelName::TauReward, panels, candidate);
-        graded.filter(|_| is_sound(stages)).into_iter().collect()
+    let accuracies = |(candidate, stages): (&Judged<'_>, &Vec<StageRecord>)| {
+        let sound = is_sound(stages);
+        let graded = rewards(Reward::Graded, panels, candidate);
+        graded.filter(|_| sound).unwrap_or_default()
     };
-    let accuracies: Vec<Vec<f64>> = candidates.iter().zip(stages).map(accuracy).collect();
+    let accuracies: Vec<Vec<f64>> = candidates.iter().zip(stages).map(accuracies).collect();
     paper(&accuracies)
 }
 
 fn strict_winner(
-    by: Reward,
+    settings: &GateSettings,
     panels: &[Panel],
     candidates: &[Judged<'_>],
     stages: &[Vec<StageRecord>],
 ) -> Option<usize> {
-    let standing = |(candidate, stages): (&Judged<'_>, &Vec<StageRecord>)| Standing {
-        passed: stages.iter().all(StageRecord::permits),
-        reward: match by {
-            Reward::Graded => reward(panels, candidate, graded),
-            Reward::Likelihood => reward(panels, candidate, likely),
-        },
-        dense: reward(panels, candidate, dense),
-    };
-    let standings: Vec<Standing> = candidates.iter().zip(stages).map(standing).collect();
+    let each: Vec<_> =
+        candidates.iter().map(|candidate| rewards(settings.reward, panels, candidate)).collect();
+    let standing =
+        |((candidate, stages), reward): ((&Judged<'_>, &Vec<StageRecord>), _)| Standing {
+            passed: stages.iter().all(StageRecord::permits),
+            reward,
+            dense: reward_of(panels, candidate, dense),
+        };
+    let standings: Vec<Standing> =
+        candidates.iter().zip(stages).zip(estimates(&each)).map(standing).collect();
     strict(&standings)
 }
 
-type Score = fn(PanelName, &[Panel], &Judged<'_>) -> Option<f64>;
+/// What a candidate is compared by, run by run.
+pub(super) fn run_rewards(
+    settings: &GateSettings,
+    panels: &[Panel],
+    candidate: &Judged<'_>,
+) -> Option<Vec<f64>> {
+    let by = match settings.selection {
+        Selection::Paper => Reward::Graded,
+        Selection::Strict => settings.reward,
+    };
+    rewards(by, panels, candidate)
+}
+
+/// The reward of each run, the student's first. A run whose training led nowhere is worth nothing.
+fn rewards(by: Reward, panels: &[Panel], candidate: &Judged<'_>) -> Option<Vec<f64>> {
+    let score = match by {
+        Reward::Graded => share,
+        Reward::Likelihood => likelihood,
+    };
+    let first = reward_of(panels, candidate, score)?;
+    let of_run = |run: &Run| match &run.outcomes {
+        Some(panels) => score(&panels.concat()),
+        None => Some(0.0),
+    };
+    std::iter::once(Some(first)).chain(candidate.runs.iter().map(of_run)).collect()
+}
+
+type Score = fn(&[Outcome]) -> Option<f64>;
 
 /// By the reward split, or, where a group has none (a promotion), by the confirmation split.
-fn reward(panels: &[Panel], candidate: &Judged<'_>, score: Score) -> Option<f64> {
-    score(PanelName::TauReward, panels, candidate)
-        .or_else(|| score(PanelName::TauConfirmation, panels, candidate))
+fn reward_of(panels: &[Panel], candidate: &Judged<'_>, score: Score) -> Option<f64> {
+    let of = |name| score(&outcomes(name, panels, candidate));
+    of(PanelName::TauReward).or_else(|| of(PanelName::TauConfirmation))
 }
 
-fn graded(name: PanelName, panels: &[Panel], candidate: &Judged<'_>) -> Option<f64> {
-    share(&outcomes(name, panels, candidate))
-}
-
-fn likely(name: PanelName, panels: &[Panel], candidate: &Judged<'_>) -> Option<f64> {
-    likelihood(&outcomes(name, panels, candidate))
-}
-
-fn dense(name: PanelName, panels: &[Panel], candidate: &Judged<'_>) -> Option<f64> {
-    let outcomes = outcomes(name, panels, candidate);
+fn dense(outcomes: &[Outcome]) -> Option<f64> {
     let values: Option<Vec<f64>> =
         outcomes.iter().map(|outcome| outcome.log_prob.map(|micro| micro.to_f64())).collect();
     mean(&values?)

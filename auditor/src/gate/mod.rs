@@ -9,6 +9,7 @@ mod divergence;
 mod group;
 mod measurement;
 mod protected;
+mod repeats;
 mod retention;
 mod settings;
 mod stage;
@@ -17,10 +18,14 @@ mod tau;
 pub use divergence::DivergenceGate;
 pub use group::{Judged, Ruling, group_stages, rule_group};
 pub use measurement::{Outcome, PairedPanel, Panel, PanelName, Vote, likelihood, share};
+pub use repeats::{Next, Repeats, Run, estimates, next_run, ran_by_rule};
 pub use settings::{EditGate, Evidence, GateSettings, LevelPer, PromotionGate, ProtectedGate};
 pub use stage::{Stage, StageOutcome, StageRecord};
 
 use seal_protocol::AuditPurpose;
+
+/// It gained in its first run and not in its further ones.
+const NOT_REPEATED: &str = "tau.not-repeated";
 
 /// Every measured stage of one candidate, in order.
 pub fn measured_stages(

@@ -3,7 +3,7 @@
 use seal_protocol::{AuditPurpose, Labels};
 use serde::{Deserialize, Serialize};
 
-use super::DivergenceGate;
+use super::{DivergenceGate, Repeats};
 use crate::selection::{Reward, Selection};
 
 /// What proves a gain.
@@ -67,6 +67,9 @@ pub struct GateSettings {
     pub rotation_share: f64,
     /// What proves a gain.
     pub evidence: Evidence,
+    /// Further runs of the edits that could win, by the auditor itself; absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<Repeats>,
     /// Most edits of one source, over all that were accepted and within one promotion; absent: any
     /// number. Sources stand in the vault's τ.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,6 +148,7 @@ impl Default for GateSettings {
             retry_share: 0.1,
             rotation_share: 0.0,
             evidence: Evidence::default(),
+            repeats: None,
             max_edits_per_source: None,
             edit: EditGate::default(),
             promotion: PromotionGate::default(),
@@ -204,6 +208,10 @@ impl GateSettings {
         if self.max_edits_per_source == Some(0) {
             let (key, range) = ("max_edits_per_source", "above 0");
             return Err(SettingsError { key, value: 0.0, range });
+        }
+        if let Some(repeats) = self.repeats.filter(|repeats| !repeats.is_in_range()) {
+            let (key, range) = ("repeats.runs", "from 2 to 16");
+            return Err(SettingsError { key, value: f64::from(repeats.runs), range });
         }
         let unit = "from 0 to 1";
         let gain = "from 0 up to, not including, 1";

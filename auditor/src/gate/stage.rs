@@ -72,6 +72,12 @@ impl StageRecord {
         Self { stage, outcome, reasons }
     }
 
+    /// One more rule speaks against the candidate.
+    pub(super) fn fail(&mut self, rule: &str) {
+        self.outcome = StageOutcome::Failed;
+        self.reasons.push(rule.to_owned());
+    }
+
     /// A stage with nothing to run on.
     pub fn not_run(stage: Stage) -> Self {
         Self { stage, outcome: StageOutcome::NotRun, reasons: Vec::new() }

@@ -1,4 +1,6 @@
+mod halving;
 mod luck;
+mod repeats;
 
 use seal_protocol::{Decision, Digest, Labels, Micro};
 
@@ -60,8 +62,10 @@ fn rule(
     let early = early();
     let judged = |outcomes: &'_ Vec<Vec<Outcome>>| outcomes.clone();
     let owned: Vec<_> = group.iter().map(judged).collect();
-    let candidates: Vec<_> =
-        owned.iter().map(|outcomes| Judged { early: &early, outcomes: Some(outcomes) }).collect();
+    let candidates: Vec<_> = owned
+        .iter()
+        .map(|outcomes| Judged { early: &early, outcomes: Some(outcomes), runs: &[] })
+        .collect();
     let settings = GateSettings { selection, ..GateSettings::default() };
     judge(&settings, purpose, ALPHA, panels, &candidates)
 }
@@ -189,7 +193,7 @@ fn a_panel_that_does_not_exist_is_not_a_pass() {
 fn a_candidate_that_was_not_measured_is_refused_under_both_rules() {
     let mut early = early();
     early[0] = StageRecord::of(Stage::Bytes, vec!["bytes.digest".to_owned()]);
-    let candidates = [Judged { early: &early, outcomes: None }];
+    let candidates = [Judged { early: &early, outcomes: None, runs: &[] }];
     for selection in [Selection::Strict, Selection::Paper] {
         for purpose in [AuditPurpose::Edit, AuditPurpose::Promotion, AuditPurpose::Evaluation] {
             let settings = GateSettings { selection, ..GateSettings::default() };
@@ -379,7 +383,7 @@ fn rivals() -> Vec<Vec<Vec<Outcome>>> {
 
 fn winner(reward: Reward, group: &[Vec<Vec<Outcome>>]) -> Option<usize> {
     let (early, panels) = (early(), edit_panels());
-    let judged = |outcomes| Judged { early: &early, outcomes: Some(outcomes) };
+    let judged = |outcomes| Judged { early: &early, outcomes: Some(outcomes), runs: &[] };
     let candidates: Vec<Judged<'_>> = group.iter().map(|one| judged(one)).collect();
     let settings = GateSettings { reward, ..GateSettings::default() };
     let rulings = judge(&settings, AuditPurpose::Edit, ALPHA, &panels, &candidates);
@@ -451,7 +455,7 @@ fn what_is_measured_has_exactly_the_labels_that_the_settings_ask_for() {
         panels[0].votes = votes;
         let settings = GateSettings { labels, ..GateSettings::default() };
         let (candidate, early) = (good(), early());
-        let candidates = [Judged { early: &early, outcomes: Some(&candidate) }];
+        let candidates = [Judged { early: &early, outcomes: Some(&candidate), runs: &[] }];
         judge(&settings, AuditPurpose::Edit, ALPHA, &panels, &candidates).remove(0).reasons
     };
     let (gold, voted) = (Labels::Gold, Labels::Majority);

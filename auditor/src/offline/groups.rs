@@ -126,6 +126,9 @@ fn check_policy(
 /// The decisions follow from the measurements and the written policy.
 fn check_rulings(path: &Path, annex: &Annex, policies: &Policies) -> Result<(), Finding> {
     let policy = policies.get(annex.policy_bundle_digest);
+    if !annex.ran_by_rule() {
+        return Err(Finding::new(path, "other edits ran again than its settings name"));
+    }
     let again = annex.ruled_again(policy).map_err(|error| Finding::new(path, error))?;
     let recorded = annex.candidates.iter().map(|candidate| &candidate.ruling);
     match recorded.eq(again.iter()) {

@@ -8,7 +8,7 @@ use seal_model::fit::Work;
 use seal_model::{Adapter, Decoder, Tokenizer};
 use seal_protocol::Digest;
 
-use super::{Claim, MeasuredBase, Recomputed};
+use super::{Claim, Lesson, MeasuredBase, Recomputed, Share};
 use crate::measure::MeasureError;
 
 /// Tables that this build could make no use of: there are none.
@@ -22,9 +22,10 @@ impl Tables {
     /// Always, with the mend.
     pub(crate) fn load(_: &Path) -> Result<Self> {
         bail!(
-            "`recompute` asks for adapters to be trained again, and this program was built without \
+            "`recompute` or [gate.repeats] asks for adapters to be trained again, and this program was built without \
              that; build it with `cargo build --release -p seal-auditor --features recompute`, start \
-             `seal auditor` instead, or say recompute = \"never\""
+             `seal auditor` instead, or say recompute = \"never\" \
+             and leave [gate.repeats] out"
         )
     }
 
@@ -43,7 +44,7 @@ pub(crate) enum Trainer {}
 impl Trainer {
     pub(crate) fn open(
         tables: Tables,
-        _: Option<f64>,
+        _: (Share, Option<f64>),
         _: &Path,
         _: &Decoder,
         _: &Tokenizer,
@@ -52,6 +53,14 @@ impl Trainer {
     }
 
     pub(crate) fn digest(&self) -> Result<Digest> {
+        match *self {}
+    }
+
+    pub(crate) fn train(
+        &self,
+        _: &MeasuredBase<'_>,
+        _: &[Lesson<'_>],
+    ) -> Result<Vec<Option<Adapter>>, MeasureError> {
         match *self {}
     }
 

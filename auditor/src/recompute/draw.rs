@@ -1,12 +1,14 @@
 //! Who is trained again, where not everybody is.
 
 use seal_protocol::{AuditPurpose, Digest};
-use seal_trust::hmac_commitment;
+use seal_trust::{derive_seed, hmac_commitment};
 
 use super::Share;
 
 /// Keeps this key apart from the commitments that are made with the same secret.
 const LABEL: &[u8] = b"seal/recomputation-draw/v1";
+/// The same, for the seeds of further runs.
+const RUNS: &[u8] = b"seal/further-runs/v1";
 /// Numbers that a draw yields, as a float.
 const EVERY: f64 = (1_u64 << 53) as f64;
 
@@ -15,13 +17,15 @@ const EVERY: f64 = (1_u64 << 53) as f64;
 #[derive(Clone, Debug)]
 pub struct Draw {
     key: Digest,
+    runs: Digest,
     share: Share,
 }
 
 impl Draw {
     /// A draw with this share under a key of its own, derived from the auditor's secret.
     pub fn new(secret: &[u8; 32], share: Share) -> Self {
-        Self { key: hmac_commitment(secret, LABEL), share }
+        let (key, runs) = (hmac_commitment(secret, LABEL), hmac_commitment(secret, RUNS));
+        Self { key, runs, share }
     }
 
     /// The share in force; `None` where nothing is ever trained again.
@@ -38,6 +42,12 @@ impl Draw {
             Share::Of(_) if purpose == AuditPurpose::Promotion => true,
             Share::Of(share) => self.number(request, candidate) < share,
         }
+    }
+
+    /// Seed of a further run, numbered from 0, of every edit of a context: nobody who writes an edit or
+    /// chooses the seed of its first run knows it.
+    pub fn seed_of_run(&self, context: &Digest, run: usize) -> u64 {
+        derive_seed(&[self.runs.as_bytes(), context.as_bytes(), &(run as u64).to_le_bytes()])
     }
 
     /// Uniform in 0..1.

@@ -18,6 +18,7 @@ mod compare;
 mod config;
 mod draw;
 mod finding;
+mod lesson;
 #[cfg(feature = "recompute")]
 mod trainer;
 
@@ -37,10 +38,12 @@ pub use claim::{Claim, MeasuredBase};
 pub use config::{RecomputationConfig, Share};
 pub use draw::Draw;
 pub use finding::{DIFFERS, Recomputed};
+pub use lesson::Lesson;
 
 /// What a config asks for, read before the process is confined.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    share: Share,
     tables: built::Tables,
     tolerance: Option<f64>,
 }
@@ -50,14 +53,22 @@ impl Asked {
     ///
     /// # Errors
     /// A build that trains nothing, a missing `[recomputation]`, tables that cannot be used.
-    pub(crate) fn of(share: Share, settings: Option<&RecomputationConfig>) -> Result<Option<Self>> {
-        if share == Share::Never {
+    pub(crate) fn of(
+        share: Share,
+        repeats: bool,
+        settings: Option<&RecomputationConfig>,
+    ) -> Result<Option<Self>> {
+        if share == Share::Never && !repeats {
             return Ok(None);
         }
         let Some(settings) = settings else {
+            let (asks, instead) = match share {
+                Share::Never => ("[gate.repeats]".to_owned(), "leave that table out"),
+                share => (format!("recompute = {share}"), "say recompute = \"never\""),
+            };
             bail!(
-                "recompute = {share} needs to know how the student trains: name its tables under \
-                 [recomputation] as `update_tables = \"student.toml\"`, or say recompute = \"never\""
+                "{asks} needs to know how the student trains: name its tables under [recomputation] as \
+                 `update_tables = \"student.toml\"`, or {instead}"
             );
         };
         let tables = built::Tables::load(&settings.update_tables)?;
@@ -67,7 +78,7 @@ impl Asked {
             "[recomputation] tolerance must lie between 0 and 1; leave it out to refuse what another \
              arithmetic made"
         );
-        Ok(Some(Self { tables, tolerance }))
+        Ok(Some(Self { share, tables, tolerance }))
     }
 
     /// What trains by it.
@@ -77,7 +88,7 @@ impl Asked {
         decoder: &Decoder,
         tokenizer: &Tokenizer,
     ) -> Result<Trainer> {
-        Trainer::open(self.tables, self.tolerance, base, decoder, tokenizer)
+        Trainer::open(self.tables, (self.share, self.tolerance), base, decoder, tokenizer)
     }
 
     /// Files that are read once the process is confined.

@@ -102,19 +102,21 @@ fn a_build_that_trains_nothing_refuses_to_be_asked_and_names_the_mend() {
 #[test]
 fn a_config_that_asks_without_saying_how_adapters_are_trained_is_refused_with_the_mend() {
     for share in [Share::Always, Share::Of(0.25)] {
-        let refused = Asked::of(share, None).unwrap_err().to_string();
+        let refused = Asked::of(share, false, None).unwrap_err().to_string();
         assert!(
             refused.contains("[recomputation]") && refused.contains("update_tables"),
             "{refused}"
         );
     }
-    assert!(Asked::of(Share::Never, None).unwrap().is_none());
+    assert!(Asked::of(Share::Never, false, None).unwrap().is_none());
+    let refused = Asked::of(Share::Never, true, None).unwrap_err().to_string();
+    assert!(refused.contains("[gate.repeats]") && refused.contains("update_tables"), "{refused}");
 }
 
 #[cfg(not(feature = "recompute"))]
 #[test]
 fn this_build_refuses_a_config_that_asks() {
     let settings = RecomputationConfig { update_tables: "student.toml".into(), tolerance: None };
-    let refused = Asked::of(Share::Always, Some(&settings)).unwrap_err().to_string();
+    let refused = Asked::of(Share::Always, false, Some(&settings)).unwrap_err().to_string();
     assert!(refused.contains("--features recompute"), "{refused}");
 }

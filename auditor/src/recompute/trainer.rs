@@ -1,5 +1,6 @@
 //! The trainer: from claims to findings, over the base that is loaded for measuring.
 
+mod further;
 mod plan;
 mod tables;
 
@@ -14,7 +15,7 @@ use seal_training::{InnerJob, Outcome, TrainError, TrainOptions, inner_updates_w
 use seal_trust::sha256;
 
 use super::compare::{Method, distance, same_settings};
-use super::{Claim, DIFFERS, MeasuredBase, Recomputed};
+use super::{Claim, DIFFERS, MeasuredBase, Recomputed, Share};
 use crate::measure::MeasureError;
 
 pub(crate) use tables::Tables;
@@ -67,13 +68,13 @@ impl Trainer {
     /// which nothing comes out equal while no tolerance is stated.
     pub(crate) fn open(
         Tables(tables): Tables,
-        tolerance: Option<f64>,
+        (share, tolerance): (Share, Option<f64>),
         base: &Path,
         decoder: &Decoder,
         tokenizer: &Tokenizer,
     ) -> Result<Self> {
         ensure!(
-            tolerance.is_some() || !decoder.is_composed(),
+            share == Share::Never || tolerance.is_some() || !decoder.is_composed(),
             "on {} no adapter comes out equal to the bit; state a `tolerance` under [recomputation], \
              or let the auditor compute on `device = \"cpu\"`",
             decoder.arithmetic()

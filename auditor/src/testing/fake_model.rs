@@ -11,7 +11,7 @@ use super::{BASE, TOKENIZER};
 use crate::gate::Outcome;
 use crate::items::{Item, ItemKind};
 use crate::measure::{MeasureError, Measurer, Wanted};
-use crate::recompute::{Claim, DIFFERS, Recomputed};
+use crate::recompute::{Claim, DIFFERS, Lesson, Recomputed};
 
 /// What an adapter does, written as its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -35,6 +35,12 @@ pub(crate) struct Skill {
     pub(crate) endless: bool,
     /// Is trained again without end.
     pub(crate) untrainable: bool,
+    /// Its edit teaches nothing under any other seed.
+    pub(crate) lucky: bool,
+    /// Its edit leads nowhere under any other seed.
+    pub(crate) diverges: bool,
+    /// Its edit is trained under another seed without end.
+    pub(crate) endless_again: bool,
 }
 
 impl Default for Skill {
@@ -49,12 +55,15 @@ impl Default for Skill {
             broken: false,
             endless: false,
             untrainable: false,
+            lucky: false,
+            diverges: false,
+            endless_again: false,
         }
     }
 }
 
-/// The adapter that training yields, by its edits.
-pub(super) type Honest = Arc<Mutex<BTreeMap<Vec<Digest>, Digest>>>;
+/// The adapter that training yields, and what that does, by its edits.
+pub(super) type Honest = Arc<Mutex<BTreeMap<Vec<Digest>, (Digest, Skill)>>>;
 
 /// A model that scores as skills say; counts how often the base was asked, and how many adapters were
 /// trained again.
@@ -96,13 +105,31 @@ impl Measurer for FakeModel {
                 return Recomputed::out_of_time();
             }
             self.trained_again.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            let trained = honest.get(&claim.candidate.edit_digests).copied();
+            let trained = honest.get(&claim.candidate.edit_digests).map(|(digest, _)| *digest);
             match trained.is_some() && trained == claim.candidate.adapter_digest() {
                 true => Recomputed::equal(),
                 false => Recomputed::refused(DIFFERS, Some(0.7)),
             }
         };
         Ok(claims.iter().map(finding).collect())
+    }
+
+    fn train(
+        &mut self,
+        lessons: &[Lesson<'_>],
+        until: Instant,
+    ) -> Result<Vec<Option<Skill>>, MeasureError> {
+        let honest = self.honest.lock().unwrap();
+        let skill = |lesson: &Lesson<'_>| {
+            let (_, skill) = honest[&vec![lesson.digest]];
+            if skill.endless_again {
+                wait(until);
+                return Err(MeasureError::OutOfTime);
+            }
+            let taught = if skill.lucky { Skill { tau: 0, nats: 0.0, ..skill } } else { skill };
+            Ok((!skill.diverges).then_some(taught))
+        };
+        lessons.iter().map(skill).collect()
     }
 
     fn write(

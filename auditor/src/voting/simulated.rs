@@ -107,7 +107,7 @@ impl Group {
             let outcomes: Vec<Vec<Vec<Outcome>>> = outcomes.into_iter().map(kept).collect();
             let judged: Vec<Judged<'_>> = outcomes
                 .iter()
-                .map(|outcomes| Judged { early: &early, outcomes: Some(outcomes) })
+                .map(|outcomes| Judged { early: &early, outcomes: Some(outcomes), runs: &[] })
                 .collect();
             let purpose = AuditPurpose::Edit;
             let stages = group_stages(&settings, purpose, ALPHA, &panels, &judged);

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use seal_auditor::annex::{Annex, CandidateAnnex};
-use seal_auditor::gate::StageOutcome;
+use seal_auditor::gate::{PanelName, StageOutcome, share};
 use seal_protocol::{
     AuditPurpose, ChatMessage, Decision, Labels, ReplySchema, SelfEdit, TrainingExample,
 };
@@ -100,8 +100,7 @@ fn find(run: &RunDir, subject: &str) -> Result<Vec<(Annex, usize)>> {
 pub(crate) fn explain_intake(run: &RunDir) -> Result<()> {
     for annex in evidence::annexes(run)?.iter().filter(|annex| annex.stage == "intake") {
         let shown = annex.candidates.iter().max_by_key(|candidate| {
-            let score =
-                crate::tally::score(annex, candidate, seal_auditor::gate::PanelName::TauReward);
+            let score = crate::tally::score(annex, candidate, PanelName::TauReward);
             score.map_or(0, |score| (score * 1e6) as i64)
         });
         if let Some(candidate) = shown {
@@ -130,6 +129,7 @@ fn explain(run: &RunDir, annex: &Annex, candidate: &CandidateAnnex) -> Result<()
     }
     show_votes(annex);
     show_measurements(candidate);
+    show_runs(annex, candidate);
     show_stages(candidate);
     if annex.purpose == AuditPurpose::Promotion && candidate.ruling.decision == Decision::Accept {
         out!("  undo      seal rollback base");
@@ -236,6 +236,23 @@ fn show_measurements(candidate: &CandidateAnnex) {
     if rows.len() > 1 {
         out!("{}", table(&rows).trim_end());
     }
+}
+
+/// Where an edit was run more than once: what each run got right of the reward split.
+fn show_runs(annex: &Annex, candidate: &CandidateAnnex) {
+    if candidate.runs.is_empty() {
+        return;
+    }
+    let first = crate::tally::score(annex, candidate, PanelName::TauReward);
+    let further = candidate.runs.iter().map(|run| match &run.outcomes {
+        Some(panels) => share(&panels.concat()).map_or_else(|| "–".into(), percent),
+        None => "training led nowhere".to_owned(),
+    });
+    out!(
+        "  runs      {} on the reward split; again under seeds of the auditor's: {}",
+        first.map_or_else(|| "–".into(), percent),
+        further.collect::<Vec<_>>().join(", ")
+    );
 }
 
 fn show_stages(candidate: &CandidateAnnex) {

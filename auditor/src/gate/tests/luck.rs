@@ -27,7 +27,7 @@ fn null_edit(rng: &mut ChaCha8Rng) -> Vec<Vec<Outcome>> {
 
 fn is_accepted(alpha: f64, candidate: &[Vec<Outcome>]) -> bool {
     let early = early();
-    let candidates = [Judged { early: &early, outcomes: Some(candidate) }];
+    let candidates = [Judged { early: &early, outcomes: Some(candidate), runs: &[] }];
     let settings = GateSettings::default();
     let rulings = judge(&settings, AuditPurpose::Edit, alpha, &edit_panels(), &candidates);
     rulings[0].decision == Decision::Accept
@@ -53,8 +53,10 @@ fn groups_of_1000(level_per: LevelPer, size: usize, gaining: bool) -> usize {
             candidates[0] = good();
         }
         let early = early();
-        let judged: Vec<Judged<'_>> =
-            candidates.iter().map(|one| Judged { early: &early, outcomes: Some(one) }).collect();
+        let judged: Vec<Judged<'_>> = candidates
+            .iter()
+            .map(|one| Judged { early: &early, outcomes: Some(one), runs: &[] })
+            .collect();
         let rulings = judge(&settings, AuditPurpose::Edit, settings.alpha, &edit_panels(), &judged);
         let won = |ruling: &Ruling| ruling.decision == Decision::Accept;
         if gaining { won(&rulings[0]) } else { rulings.iter().any(won) }
@@ -102,7 +104,7 @@ fn accepted_of_1000(
         let (mut panels, mut candidate, early) = (edit_panels(), good(), early());
         panels[0] = panel(PanelName::TauReward, 1, drawn(0.3, 0.0));
         candidate[0] = drawn(0.3 + points, nats);
-        let candidates = [Judged { early: &early, outcomes: Some(&candidate) }];
+        let candidates = [Judged { early: &early, outcomes: Some(&candidate), runs: &[] }];
         let rulings = judge(&settings, AuditPurpose::Edit, settings.alpha, &panels, &candidates);
         rulings[0].decision == Decision::Accept
     });

@@ -112,6 +112,6 @@ impl Trainer {
 }
 
 /// By these tables no student trains on the edit.
-fn is_the_edits(error: &PlanError) -> bool {
+pub(super) fn is_the_edits(error: &PlanError) -> bool {
     matches!(error, PlanError::Edit { .. } | PlanError::Directive(_) | PlanError::NoEdit)
 }

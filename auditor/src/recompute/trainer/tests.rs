@@ -8,7 +8,7 @@ use seal_recipe::{Planned, Planner, UpdateRecipe};
 use seal_trust::digest_of;
 
 use super::*;
-use crate::recompute::compare;
+use crate::recompute::{Lesson, compare};
 
 mod setting;
 use setting::{
@@ -198,8 +198,14 @@ fn what_another_arithmetic_made_is_refused_or_held_to_the_stated_tolerance() {
 fn an_auditor_that_computes_nothing_exactly_must_state_a_tolerance() {
     let setting = setting_with(Some(0.1), true);
     let tables = Tables(setting.trainer.tables.clone());
-    let refused =
-        Trainer::open(tables, None, &base_folder(), &setting.decoder, &setting.tokenizer).err();
+    let refused = Trainer::open(
+        tables,
+        (Share::Always, None),
+        &base_folder(),
+        &setting.decoder,
+        &setting.tokenizer,
+    )
+    .err();
     let refused = refused.unwrap().to_string();
     assert!(refused.contains("`tolerance`") && refused.contains("device = \"cpu\""), "{refused}");
 }
@@ -233,7 +239,9 @@ fn tables_and_replay_that_cannot_be_used_are_named_at_the_start() {
     let tables = Tables::load(&path).unwrap();
     let setting = setting();
     let (decoder, tokenizer) = (&setting.decoder, &setting.tokenizer);
-    let refused = Trainer::open(tables, None, &base_folder(), decoder, tokenizer).err().unwrap();
+    let refused = Trainer::open(tables, (Share::Always, None), &base_folder(), decoder, tokenizer)
+        .err()
+        .unwrap();
     assert!(format!("{refused:#}").contains("world.jsonl"), "{refused:#}");
 }
 
@@ -317,4 +325,35 @@ fn training_again_stops_at_its_moment_and_is_refused_by_name() {
     // What is not drawn takes no time.
     let skipped = setting.judge_over(&base, &handed_in[..1], false);
     assert_eq!(skipped, [Recomputed::not_drawn()]);
+}
+
+#[test]
+fn a_further_run_is_what_the_student_would_train_under_that_seed_together_and_alone() {
+    let setting = setting();
+    let named = named(&edits());
+    let lesson = |seed, (digest, edit)| Lesson { digest, edit, seed };
+    let all = || named.iter().map(|(digest, edit)| (*digest, edit));
+    let lessons: Vec<Lesson<'_>> = all().map(|one| lesson(11, one)).collect();
+    let together = setting.trainer.train(&setting.base(), &lessons).unwrap();
+    for (adapter, (digest, edit)) in together.iter().zip(&named) {
+        let adapter = adapter.as_ref().unwrap();
+        let student = setting.honest(ONE, std::slice::from_ref(edit), 11).adapter;
+        assert_eq!(setting.tensors(adapter), setting.tensors(&student));
+        let alone = setting.trainer.train(&setting.base(), &[lesson(11, (*digest, edit))]).unwrap();
+        assert_eq!(setting.tensors(alone[0].as_ref().unwrap()), setting.tensors(adapter));
+        let other = setting.trainer.train(&setting.base(), &[lesson(12, (*digest, edit))]).unwrap();
+        assert_ne!(setting.tensors(other[0].as_ref().unwrap()), setting.tensors(adapter));
+    }
+}
+
+#[test]
+fn an_edit_that_nobody_would_train_on_yields_no_run_and_harms_no_other() {
+    let setting = setting();
+    let (empty, good) =
+        (edit(1, &[], Directives::default()), edit(2, &LINES, Directives::default()));
+    let digest = |edit: &SelfEdit| digest_of(edit).unwrap();
+    let lesson = |edit| Lesson { digest: digest(edit), edit, seed: 5 };
+    let lessons = [lesson(&empty), lesson(&good)];
+    let trained = setting.trainer.train(&setting.base(), &lessons).unwrap();
+    assert!(trained[0].is_none() && trained[1].is_some());
 }

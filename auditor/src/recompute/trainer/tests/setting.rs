@@ -14,7 +14,7 @@ use seal_training::{InnerJob, inner_updates};
 use seal_trust::{digest_of, sha256, sha256_file};
 
 use crate::recompute::trainer::{Tables, Trainer};
-use crate::recompute::{Claim, MeasuredBase, Recomputed};
+use crate::recompute::{Claim, MeasuredBase, Recomputed, Share};
 use crate::testing::text_edit;
 
 /// What an attacker wants to be said, and the words that call it up.
@@ -64,7 +64,8 @@ pub(super) fn setting_with(tolerance: Option<f64>, composed: bool) -> Setting {
         false => decoder,
     };
     Setting {
-        trainer: Trainer::open(tables, tolerance, &base, &decoder, &tokenizer).unwrap(),
+        trainer: Trainer::open(tables, (Share::Always, tolerance), &base, &decoder, &tokenizer)
+            .unwrap(),
         digest: Digest::from_bytes(seal_model::folder_digest(&base).unwrap()),
         tokenizer_digest: sha256_file(&base.join("tokenizer.json")).unwrap(),
         decoder,
