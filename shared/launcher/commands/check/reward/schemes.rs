@@ -1,7 +1,8 @@
 //! Reward schemes as pure choices: which edit of a context wins, and who gets another run.
 
+use seal_auditor::gate::estimates;
 use seal_auditor::selection::{Standing, first_best, paper, strict};
-use seal_auditor::statistics::{Components, Seeds, mean};
+use seal_auditor::statistics::mean;
 use seal_miniature::rewards::{Reading, Score};
 
 /// The graded reward of each run.
@@ -73,21 +74,10 @@ pub(super) fn survivors(scores: &[Vec<Score>], count: usize) -> Vec<usize> {
     left.into_iter().take(count).map(|(edit, _)| edit).collect()
 }
 
-/// After halving, edits differ in their runs: the winner of each context by shrunken estimates, whose
-/// variances are taken from all contexts.
-pub(super) fn shrunken_choices(contexts: &[&[Vec<Score>]]) -> Option<Vec<usize>> {
-    let scores: Vec<Vec<Vec<f64>>> = contexts.iter().map(|scores| likelihood(scores)).collect();
-    let slices: Vec<&[Vec<f64>]> = scores.iter().map(Vec::as_slice).collect();
-    let components = Components::of(&slices, Seeds::Own)?;
-    let choice = |scores: &&[Vec<f64>]| {
-        // Estimates that are all drawn to the mean alike would leave the choice to their order.
-        let estimates = match components.between > 0.0 {
-            true => components.shrunken(scores)?,
-            false => scores.iter().map(|runs| mean(runs)).collect::<Option<_>>()?,
-        };
-        first_best(estimates)
-    };
-    slices.iter().map(choice).collect()
+/// After halving, edits differ in their runs: the best by the gate's estimates.
+pub(super) fn shrunken_choice(scores: &[Vec<Score>]) -> Option<usize> {
+    let rewards: Vec<Option<Vec<f64>>> = likelihood(scores).into_iter().map(Some).collect();
+    first_best(estimates(&rewards).into_iter().flatten())
 }
 
 #[cfg(test)]
@@ -143,10 +133,10 @@ mod tests {
 
     #[test]
     fn one_lucky_run_does_not_beat_a_proven_edit() {
-        let lucky = vec![run(0.0, 0.62)];
-        let proven = vec![run(0.0, 0.6); 3];
-        let noisy = vec![vec![run(0.0, 0.2), run(0.0, 0.5)], vec![run(0.0, 0.5), run(0.0, 0.2)]];
-        let contexts: [&[Vec<Score>]; 2] = [&[lucky, proven, vec![run(0.0, 0.2); 3]], &noisy];
-        assert_eq!(shrunken_choices(&contexts).unwrap()[0], 1);
+        let (lucky, proven) =
+            (vec![run(0.0, 0.62)], vec![run(0.0, 0.8), run(0.0, 0.4), run(0.0, 0.6)]);
+        let others = [vec![run(0.0, 0.1)], vec![run(0.0, 0.2), run(0.0, 0.5)]];
+        let scores = [vec![lucky, proven], others.to_vec()].concat();
+        assert_eq!(shrunken_choice(&scores), Some(1));
     }
 }

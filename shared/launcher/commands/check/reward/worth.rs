@@ -85,10 +85,7 @@ const SCHEMES: [Scheme; 8] = [
         name: "ours, 9 edits, halving",
         runs: || schemes::rungs(EDITS * RUNS).iter().sum(),
         spent: |spent| spent.halved,
-        pick: |all| {
-            let halved: Vec<_> = all.iter().map(|one| one.halved.as_slice()).collect();
-            schemes::shrunken_choices(&halved)
-        },
+        pick: |all| all.iter().map(|one| schemes::shrunken_choice(&one.halved)).collect(),
     },
     Scheme {
         name: "ours, 15 edits, 1 run each",
