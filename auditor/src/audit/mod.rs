@@ -94,6 +94,9 @@ pub struct Parts<M> {
     pub time_limit: Duration,
 }
 
+/// Candidates after the early stages, and the adapters of those that can be measured.
+type Early<M> = (Vec<Measured>, Vec<(usize, <M as Measurer>::Adapter)>);
+
 /// The auditor behind its door.
 pub struct Auditor<M> {
     parts: Parts<M>,
@@ -138,10 +141,9 @@ impl<M: Measurer> Auditor<M> {
         Ok(reply)
     }
 
-    /// Every candidate through the early stages, then all that can be measured in one go.
-    fn measured(&mut self, intake: &Intake) -> Result<(Vec<Panel>, Vec<Measured>), AuditError> {
-        let begun = Instant::now();
-        let until = begun.checked_add(self.parts.time_limit).unwrap_or(begun);
+    /// Every candidate through the early stages. Returns, beside all of them, the adapters that can be
+    /// measured with the numbers of their candidates.
+    fn early(&mut self, intake: &Intake, until: Instant) -> Result<Early<M>, AuditError> {
         let mut measured = Vec::new();
         let mut loaded = Vec::new();
         for candidate in &intake.request.candidates {
@@ -154,6 +156,14 @@ impl<M: Measurer> Auditor<M> {
             measured.push(self.unmeasured(intake, candidate, early));
         }
         let loaded = self.recomputed(intake, loaded, &mut measured, until)?;
+        Ok((measured, loaded))
+    }
+
+    /// The early stages, then all that can be measured in one go, and what runs again after that.
+    fn measured(&mut self, intake: &Intake) -> Result<(Vec<Panel>, Vec<Measured>), AuditError> {
+        let begun = Instant::now();
+        let until = begun.checked_add(self.parts.time_limit).unwrap_or(begun);
+        let (mut measured, loaded) = self.early(intake, until)?;
         if loaded.is_empty() {
             return Ok((Vec::new(), measured));
         }

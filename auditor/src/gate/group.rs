@@ -155,13 +155,17 @@ fn strict_winner(
     candidates: &[Judged<'_>],
     stages: &[Vec<StageRecord>],
 ) -> Option<usize> {
-    let each: Vec<_> =
-        candidates.iter().map(|candidate| rewards(settings.reward, panels, candidate)).collect();
+    let score = score_of(settings.reward);
+    let of_runs = |one| rewards(settings.reward, panels, one);
+    let each: Vec<Option<Vec<f64>>> = candidates
+        .iter()
+        .map(|one| of_runs(one).or_else(|| Some(vec![once(panels, one, score)?])))
+        .collect();
     let standing =
         |((candidate, stages), reward): ((&Judged<'_>, &Vec<StageRecord>), _)| Standing {
             passed: stages.iter().all(StageRecord::permits),
             reward,
-            dense: reward_of(panels, candidate, dense),
+            dense: once(panels, candidate, dense),
         };
     let standings: Vec<Standing> =
         candidates.iter().zip(stages).zip(estimates(&each)).map(standing).collect();
@@ -183,11 +187,8 @@ pub(super) fn run_rewards(
 
 /// The reward of each run, the student's first. A run whose training led nowhere is worth nothing.
 fn rewards(by: Reward, panels: &[Panel], candidate: &Judged<'_>) -> Option<Vec<f64>> {
-    let score = match by {
-        Reward::Graded => share,
-        Reward::Likelihood => likelihood,
-    };
-    let first = reward_of(panels, candidate, score)?;
+    let score = score_of(by);
+    let first = score(&outcomes(PanelName::TauReward, panels, candidate))?;
     let of_run = |run: &Run| match &run.outcomes {
         Some(panels) => score(&panels.concat()),
         None => Some(0.0),
@@ -198,9 +199,16 @@ fn rewards(by: Reward, panels: &[Panel], candidate: &Judged<'_>) -> Option<Vec<f
 type Score = fn(&[Outcome]) -> Option<f64>;
 
 /// By the reward split, or, where a group has none (a promotion), by the confirmation split.
-fn reward_of(panels: &[Panel], candidate: &Judged<'_>, score: Score) -> Option<f64> {
+fn once(panels: &[Panel], candidate: &Judged<'_>, score: Score) -> Option<f64> {
     let of = |name| score(&outcomes(name, panels, candidate));
     of(PanelName::TauReward).or_else(|| of(PanelName::TauConfirmation))
+}
+
+fn score_of(by: Reward) -> Score {
+    match by {
+        Reward::Graded => share,
+        Reward::Likelihood => likelihood,
+    }
 }
 
 fn dense(outcomes: &[Outcome]) -> Option<f64> {

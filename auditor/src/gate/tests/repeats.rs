@@ -152,6 +152,25 @@ fn the_authors_rule_takes_the_best_mean_of_all_runs() {
 }
 
 #[test]
+fn no_rule_chooses_an_edit_by_the_confirmation_split() {
+    let mut panels = edit_panels();
+    panels[0] = panel(PanelName::TauReward, 1, vec![]);
+    panels.push(panel(PanelName::TauConfirmation, 1, outcomes(5, 0, -4.0)));
+    let mut edit = edit(0, &[]);
+    edit.first[0] = vec![];
+    edit.first.push(outcomes(5, 5, -0.1));
+    for selection in [Selection::Paper, Selection::Strict] {
+        let settings = GateSettings { selection, ..settings(3, Next::All) };
+        group(std::slice::from_ref(&edit), |judged| {
+            let rulings = judge(&settings, AuditPurpose::Edit, ALPHA, &panels, judged);
+            assert_ne!(rulings[0].decision, Accept, "{selection:?}");
+            let next = next_run(&settings, AuditPurpose::Edit, ALPHA, &panels, judged);
+            assert!(next.is_empty(), "{selection:?}");
+        });
+    }
+}
+
+#[test]
 fn a_run_too_many_and_a_run_too_few_are_told_from_the_record() {
     let settings = settings(3, Next::Half);
     let by_rule = |edits: &[Edit]| {
