@@ -84,6 +84,44 @@ pub(crate) struct Funnel {
     /// same groups.
     pub(crate) accepted_confirmation: Option<f64>,
     pub(crate) random_confirmation: Option<f64>,
+    #[serde(default)]
+    pub(crate) signal: Signal,
+}
+
+/// How many groups could teach which edit is better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Signal {
+    /// Groups with a measured edit.
+    pub(crate) groups: usize,
+    /// Of them, those whose edits all got the same reward.
+    pub(crate) without: usize,
+    /// Of those, the ones of which nothing was accepted.
+    pub(crate) skipped: usize,
+}
+
+impl Signal {
+    /// From the rewards of each group's measured edits, and whether one of them was accepted.
+    pub(crate) fn of(groups: impl Iterator<Item = (Vec<f64>, bool)>) -> Self {
+        let mut signal = Self::default();
+        for (rewards, is_accepted) in groups.filter(|(rewards, _)| !rewards.is_empty()) {
+            let is_alike = rewards.iter().all(|reward| *reward == rewards[0]);
+            signal.groups += 1;
+            signal.without += usize::from(is_alike);
+            signal.skipped += usize::from(is_alike && !is_accepted);
+        }
+        signal
+    }
+
+    /// In words; nothing where every group had a signal.
+    pub(crate) fn said(&self) -> Option<String> {
+        let Self { groups, without, skipped } = self;
+        (*without > 0).then(|| {
+            format!(
+                "{without} of {groups} groups without signal: all their edits got the same reward; nothing \
+                 was accepted of {skipped} of them"
+            )
+        })
+    }
 }
 
 /// The one adapter trained on everything accepted.
@@ -174,3 +212,23 @@ pub(crate) struct Figures {
 pub(crate) const VOTED: &str = "Edits were accepted by a vote: what most models of a group answer stood in \
      the place of gold answers, and a group that shares an error votes for it. Rewards are by that vote, \
      accuracies on gold answers alone.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_whose_edits_are_all_worth_the_same_is_counted_and_told() {
+        let groups = [
+            (vec![0.2, 0.4], true),
+            (vec![0.0, 0.0, 0.0], false),
+            (vec![0.6, 0.6], true),
+            (vec![0.4], false),
+            (vec![], false),
+        ];
+        let signal = Signal::of(groups.into_iter());
+        assert_eq!(signal, Signal { groups: 4, without: 3, skipped: 2 });
+        assert!(signal.said().unwrap().starts_with("3 of 4 groups without signal"));
+        assert_eq!(Signal::of([(vec![0.1, 0.2], false)].into_iter()).said(), None);
+    }
+}

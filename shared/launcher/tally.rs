@@ -13,7 +13,7 @@ use seal_conductor::plan::{Mode, sequence_stage};
 use seal_protocol::{AuditPurpose, Decision, Digest, Labels, SelfEdit, TrainingExample};
 
 use crate::evidence::{annexes, edit};
-use crate::figures::{Condition, Consolidation, Difference, Estimate, Figures, Funnel};
+use crate::figures::{Condition, Consolidation, Difference, Estimate, Figures, Funnel, Signal};
 use crate::run_dir::RunDir;
 
 /// Stages of held-out contexts in the order of the table, with their labels.
@@ -213,6 +213,7 @@ impl Reader<'_> {
             best_reward: mean(&best)?,
             accepted_confirmation: mean(&winners),
             random_confirmation: mean(&random),
+            signal: Signal::of(groups.iter().map(|annex| (rewards(annex), has_winner(annex)))),
         })
     }
 
@@ -365,6 +366,10 @@ fn difference(
 }
 
 /// One vote among them is enough to say so.
+fn has_winner(annex: &Annex) -> bool {
+    annex.candidates.iter().any(|one| one.ruling.decision == Decision::Accept)
+}
+
 fn labels_of(all: impl IntoIterator<Item = Labels>) -> Labels {
     all.into_iter().find(|labels| !labels.is_gold()).unwrap_or_default()
 }

@@ -221,6 +221,11 @@ pub(crate) fn print_figures(figures: &Figures) {
     if !figures.funnels.is_empty() {
         out!("\nSelf-edits");
         out!("{}", table(&funnel_rows(figures)).trim_end());
+        for funnel in &figures.funnels {
+            if let Some(said) = funnel.signal.said() {
+                out!("  {}: {said}", printable(&funnel.stage));
+            }
+        }
     }
     print_sequences(figures);
     if let Some(consolidation) = &figures.consolidation {

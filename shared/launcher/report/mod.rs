@@ -127,6 +127,11 @@ fn funnel(page: &mut String, funnels: &[Funnel]) {
         );
     }
     page.push_str("</table>");
+    for funnel in funnels {
+        if let Some(said) = funnel.signal.said() {
+            let _ = write!(page, "<p class='note'>{}: {said}.</p>", escape(&funnel.stage));
+        }
+    }
 }
 
 fn consolidated(page: &mut String, consolidation: &Consolidation) {
@@ -152,6 +157,7 @@ fn consolidated(page: &mut String, consolidation: &Consolidation) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::Signal;
 
     #[test]
     fn a_run_whose_labels_were_voted_says_so_on_its_page() {
@@ -173,11 +179,13 @@ mod tests {
                 best_reward: 0.6,
                 accepted_confirmation: None,
                 random_confirmation: None,
+                signal: Signal { groups: 3, without: 2, skipped: 1 },
             }],
             ..Figures::default()
         };
         let page = html(&figures);
         assert!(page.contains("2 × &lt;b&gt;rule"), "{page}");
+        assert!(page.contains("2 of 3 groups without signal"), "{page}");
         for forbidden in ["<script", "src=", "href=", "@import", "url("] {
             assert!(!page.contains(forbidden), "{forbidden}");
         }
