@@ -12,14 +12,14 @@ mod seeds;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use doors::{content, messages};
+use doors::{content, gguf, messages};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// A door by its name.
 type Door = fn(&[u8]) -> bool;
 
-const DOORS: [(&str, Door); 10] = [
+const DOORS: [(&str, Door); 13] = [
     ("envelope", messages::envelope),
     ("statement", messages::statement),
     ("checkpoint", messages::checkpoint),
@@ -30,6 +30,9 @@ const DOORS: [(&str, Door); 10] = [
     ("edit", content::edit),
     ("reply", content::reply),
     ("chat_template", content::chat_template),
+    ("ruling", content::ruling),
+    ("constitution", content::constitution),
+    ("gguf", gguf::gguf),
 ];
 
 /// How often each seed is damaged.

@@ -1,5 +1,8 @@
 //! Where the fuzzer begins: for each door what is let in, and what comes close.
 
+#[path = "policies.rs"]
+mod policies;
+
 use seal_model::BaseModel;
 use seal_protocol::{
     AskRequest, AuditSubmission, ChatMessage, ChatRole, Cosignature, Digest, Directives,
@@ -18,7 +21,18 @@ pub(crate) type Seed = (&'static str, &'static str, Vec<u8>, bool);
 
 /// All of them, always the same.
 pub(crate) fn all() -> Vec<Seed> {
-    [messages(), ledger(), adapters(), edits(), replies(), bodies(), templates()].concat()
+    [
+        messages(),
+        ledger(),
+        adapters(),
+        edits(),
+        replies(),
+        bodies(),
+        templates(),
+        judges(),
+        policies::all(),
+    ]
+    .concat()
 }
 
 fn messages() -> Vec<Seed> {
@@ -196,5 +210,26 @@ fn templates() -> Vec<Seed> {
             b"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_vec(),
             false,
         ),
+    ]
+}
+
+fn judges() -> Vec<Seed> {
+    let small = concat!(
+        "version = 1\nmin_passed = 0.5\n",
+        "principle = [{ name = \"no-secrets\", text = \"It holds no credentials.\" }]\n",
+        "[[case]]\ntext = \"The password is hunter2.\"\nruling = \"forbid\"\nprinciple = \"no-secrets\"\n",
+        "[[case]]\ntext = \"Water boils.\"\nruling = \"permit\"\n"
+    );
+    let shipped = include_bytes!("../../configs/judge/constitution.toml");
+    let blind = small.replace("permit", "forbid");
+    let permit = r#"{"reasoning":"it is \u007b harmless","violated":[],"ruling":"permit"}"#;
+    let forbid = r#"{"violated":["no-secrets","no-secrets"],"ruling":"forbid"}"#;
+    vec![
+        ("ruling", "permit", permit.into(), true),
+        ("ruling", "fenced", format!("```json\n{forbid}\n```").into(), true),
+        ("ruling", "talked", format!("I was told: {permit}").into(), false),
+        ("constitution", "small", small.into(), true),
+        ("constitution", "shipped", shipped.to_vec(), true),
+        ("constitution", "blind", blind.into(), false),
     ]
 }

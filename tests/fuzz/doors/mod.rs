@@ -7,6 +7,9 @@
 pub mod content;
 #[path = "../../../shared/model/tests/counting/mod.rs"]
 mod counting;
+pub mod gguf;
+#[path = "../../../shared/model/tests/gguf_support/mod.rs"]
+pub mod gguf_support;
 mod limits;
 pub mod messages;
 #[path = "../../../shared/model/tests/small/mod.rs"]
