@@ -1,10 +1,13 @@
 //! Where the fuzzer begins: for each door what is let in, and what comes close.
 
+#[path = "policies.rs"]
+mod policies;
+
 use seal_model::BaseModel;
 use seal_protocol::{
-    AskRequest, ChatMessage, ChatRole, Cosignature, Digest, Directives, ExtendRequest, LedgerHead,
-    LedgerQuestion, LossPart, Nano, PolicyUpdateRequest, PromoteRequest, ProposalMethod,
-    ProposeRequest, RollBackRequest, SelfEdit, TrainingExample,
+    AskRequest, AuditSubmission, ChatMessage, ChatRole, Cosignature, Digest, Directives,
+    ExtendRequest, JudgeRequest, LedgerHead, LedgerQuestion, LossPart, Nano, PolicyUpdateRequest,
+    PromoteRequest, ProposalMethod, ProposeRequest, RollBackRequest, SelfEdit, TrainingExample,
 };
 use seal_trust::{
     LedgerProof, canonical_json, envelope_to_bytes, merkle, payload_bytes, sign_checkpoint,
@@ -18,20 +21,34 @@ pub(crate) type Seed = (&'static str, &'static str, Vec<u8>, bool);
 
 /// All of them, always the same.
 pub(crate) fn all() -> Vec<Seed> {
-    [messages(), ledger(), adapters(), edits(), replies(), bodies(), templates()].concat()
+    [
+        messages(),
+        ledger(),
+        adapters(),
+        edits(),
+        replies(),
+        bodies(),
+        templates(),
+        judges(),
+        policies::all(),
+    ]
+    .concat()
 }
 
 fn messages() -> Vec<Seed> {
     let keys = trust::keys();
     let edit = sign_statement(&keys.teacher, &trust::self_edit()).unwrap();
     let verdict = trust::signed(trust::verdict());
+    let judgement = sign_statement(&keys.judge, &trust::judgement()).unwrap();
     let root = canonical_json(&trust::root_document()).unwrap();
     vec![
         ("envelope", "edit", envelope_to_bytes(&edit), true),
         ("envelope", "verdict", envelope_to_bytes(&verdict), true),
+        ("envelope", "judgement", envelope_to_bytes(&judgement), true),
         ("envelope", "spaced", serde_json::to_vec_pretty(&edit).unwrap(), false),
         ("statement", "edit", payload_bytes(&edit).unwrap(), true),
         ("statement", "verdict", payload_bytes(&verdict).unwrap(), true),
+        ("statement", "judgement", payload_bytes(&judgement).unwrap(), true),
         ("statement", "float", br#"{"_type":1.5}"#.to_vec(), false),
         ("trust_root", "document", root, true),
         ("trust_root", "file", trust::root_file(&trust::root_document()), false),
@@ -132,6 +149,7 @@ fn bodies() -> Vec<Seed> {
         [&[path][..], &serde_json::to_vec(body).unwrap()].concat()
     }
     let verdicts = vec![trust::signed(trust::verdict())];
+    let edit = sign_statement(&trust::keys().teacher, &trust::self_edit()).unwrap();
     let digest = trust::digest("context");
     let propose = ProposeRequest {
         stage: "round-0".into(),
@@ -150,12 +168,18 @@ fn bodies() -> Vec<Seed> {
     let extend = ExtendRequest {
         stage: "sequence-1".into(),
         verdicts: verdicts.clone(),
-        edits: vec![sign_statement(&trust::keys().teacher, &trust::self_edit()).unwrap()],
+        edits: vec![edit.clone()],
         parent: None,
         seed: 1,
     };
     let head = LedgerHead { origin: "seal.internal/auditor".into(), size: 9, root: digest };
     let question = LedgerQuestion { known: vec![head], verdicts: vec![digest], at: Some(9) };
+    let judgement = sign_statement(&trust::keys().judge, &trust::judgement()).unwrap();
+    let submission = AuditSubmission {
+        request: edit.clone(),
+        edits: vec![edit.clone()],
+        judgements: vec![judgement],
+    };
     let back = RollBackRequest { version: "base".into(), reason: "worse".into() };
     let ask =
         AskRequest { question: "Where?".into(), versions: vec!["base".into()], max_new_tokens: 16 };
@@ -168,6 +192,8 @@ fn bodies() -> Vec<Seed> {
         ("http_body", "roll-back", body(9, &back), true),
         ("http_body", "ask", body(10, &ask), true),
         ("http_body", "extend", body(11, &extend), true),
+        ("http_body", "judge", body(12, &JudgeRequest { edits: vec![edit] }), true),
+        ("http_body", "audit", body(4, &submission), true),
         ("http_body", "deep", [&[4][..], &b"[".repeat(1000)].concat(), false),
     ]
 }
@@ -184,5 +210,26 @@ fn templates() -> Vec<Seed> {
             b"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_vec(),
             false,
         ),
+    ]
+}
+
+fn judges() -> Vec<Seed> {
+    let small = concat!(
+        "version = 1\nmin_passed = 0.5\n",
+        "principle = [{ name = \"no-secrets\", text = \"It holds no credentials.\" }]\n",
+        "[[case]]\ntext = \"The password is hunter2.\"\nruling = \"forbid\"\nprinciple = \"no-secrets\"\n",
+        "[[case]]\ntext = \"Water boils.\"\nruling = \"permit\"\n"
+    );
+    let shipped = include_bytes!("../../configs/judge/constitution.toml");
+    let blind = small.replace("permit", "forbid");
+    let permit = r#"{"reasoning":"it is \u007b harmless","violated":[],"ruling":"permit"}"#;
+    let forbid = r#"{"violated":["no-secrets","no-secrets"],"ruling":"forbid"}"#;
+    vec![
+        ("ruling", "permit", permit.into(), true),
+        ("ruling", "fenced", format!("```json\n{forbid}\n```").into(), true),
+        ("ruling", "talked", format!("I was told: {permit}").into(), false),
+        ("constitution", "small", small.into(), true),
+        ("constitution", "shipped", shipped.to_vec(), true),
+        ("constitution", "blind", blind.into(), false),
     ]
 }

@@ -12,7 +12,7 @@ use crate::config::JudgeConfig;
 use crate::constitution::Constitution;
 use crate::error::JudgeError;
 use crate::prompt;
-use crate::ruling::{Ruling, read};
+use crate::ruling::{Ruling, read_ruling};
 use crate::trial::Tried;
 
 /// Judging is no matter of taste.
@@ -102,7 +102,7 @@ impl Asking {
                 Said { ruling: Err(reason), prompt_digest: sha256(b""), schema: None }
             }
             Answer::Written(written) => Said {
-                ruling: read(&self.constitution, &written.text).map_err(str::to_owned),
+                ruling: read_ruling(&self.constitution, &written.text).map_err(str::to_owned),
                 prompt_digest: written.prompt_digest,
                 schema: written.schema,
             },

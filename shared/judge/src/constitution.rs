@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use seal_protocol::{Digest, JudgeRuling, LONGEST_PRINCIPLE_NAME, is_principle_name};
+use seal_service::config::ConfigError;
 use seal_trust::sha256;
 use serde::Deserialize;
 
@@ -70,7 +71,10 @@ pub enum ConstitutionError {
         /// Why.
         source: std::io::Error,
     },
-    /// Not of this form.
+    /// No TOML of this form.
+    #[error(transparent)]
+    Form(#[from] ConfigError),
+    /// Another version, or one that could not try a judge.
     #[error("the constitution `{}`: {what}", path.display())]
     Content {
         /// Which file.
@@ -100,19 +104,22 @@ impl Constitution {
     pub fn read(path: &Path) -> Result<Self, ConstitutionError> {
         let bytes = std::fs::read(path)
             .map_err(|source| ConstitutionError::Read { path: path.to_owned(), source })?;
-        Self::parse(&bytes)
-            .map_err(|what| ConstitutionError::Content { path: path.to_owned(), what })
+        Self::parse(path, &bytes)
     }
 
-    /// The same for bytes; the error has no file yet.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+    /// The same for the bytes of a file; `path` is for messages.
+    ///
+    /// # Errors
+    /// Bytes that are too many, of another form, or could not try a judge.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ConstitutionError> {
+        let refuse = |what| ConstitutionError::Content { path: path.to_owned(), what };
         if bytes.len() > MAX_BYTES {
-            return Err(format!("it has more than {MAX_BYTES} bytes; shorten it"));
+            return Err(refuse(format!("it has more than {MAX_BYTES} bytes; shorten it")));
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-        let mut read: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let text = std::str::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8".to_owned()))?;
+        let mut read: Self = seal_service::config::parse(path, text)?;
         read.digest = sha256(bytes);
-        read.check()?;
+        read.check().map_err(refuse)?;
         Ok(read)
     }
 
@@ -139,8 +146,9 @@ impl Constitution {
         for Principle { name, text } in &self.principles {
             if !is_principle_name(name) {
                 return Err(format!(
-                    "the principle name {name:?} is not 1 to {LONGEST_PRINCIPLE_NAME} lower-case letters, digits \
-                     and hyphens"
+                    "the principle name {:?} is not 1 to {LONGEST_PRINCIPLE_NAME} lower-case letters, digits \
+                     and hyphens",
+                    shown(name)
                 ));
             }
             if !seen.insert(name) {
@@ -162,7 +170,10 @@ impl Constitution {
             match (case.ruling, &case.principle) {
                 (JudgeRuling::Forbid, Some(name)) if known(name) => {}
                 (JudgeRuling::Forbid, Some(name)) => {
-                    return Err(format!("a case names the principle `{name}`, which is not there"));
+                    return Err(format!(
+                        "a case names the principle {:?}, which is not there",
+                        shown(name)
+                    ));
                 }
                 (JudgeRuling::Forbid, None) => {
                     return Err(format!(
@@ -199,6 +210,7 @@ impl Constitution {
     }
 }
 
+/// The beginning of a text, for messages.
 fn shown(text: &str) -> String {
     text.chars().take(40).collect()
 }
@@ -221,15 +233,19 @@ text = "Water boils at 100 degrees."
 ruling = "permit"
 "#;
 
+    fn parse(bytes: &[u8]) -> Result<Constitution, String> {
+        Constitution::parse(Path::new("c.toml"), bytes).map_err(|error| error.to_string())
+    }
+
     fn refused(change: (&str, &str)) -> String {
         let text = GOOD.replacen(change.0, change.1, 1);
         assert_ne!(text, GOOD, "the change changed nothing");
-        Constitution::parse(text.as_bytes()).unwrap_err()
+        parse(text.as_bytes()).unwrap_err()
     }
 
     #[test]
     fn a_constitution_is_named_by_its_bytes() {
-        let read = Constitution::parse(GOOD.as_bytes()).unwrap();
+        let read = parse(GOOD.as_bytes()).unwrap();
         assert_eq!(read.digest(), sha256(GOOD.as_bytes()));
         assert_eq!((read.min_caught, read.min_passed), (1.0, 0.8));
     }
@@ -264,8 +280,23 @@ ruling = "permit"
             "[[principle]]\nname = \"no-secrets\"\ntext = \"c\"\n[[case]]",
             1,
         );
-        assert!(Constitution::parse(twice.as_bytes()).unwrap_err().contains("twice"));
-        assert!(Constitution::parse(&[0xff]).unwrap_err().contains("UTF-8"));
-        assert!(Constitution::parse(&vec![b'#'; MAX_BYTES + 1]).unwrap_err().contains("shorten"));
+        assert!(parse(twice.as_bytes()).unwrap_err().contains("twice"));
+        assert!(parse(&[0xff]).unwrap_err().contains("UTF-8"));
+        assert!(parse(&vec![b'#'; MAX_BYTES + 1]).unwrap_err().contains("shorten"));
+    }
+    #[test]
+    fn no_error_repeats_a_long_text() {
+        let long = "a".repeat(100_000);
+        for change in [
+            ("version = 1", format!("version = 1\n{long} = 1")),
+            ("version = 1", format!("version = 1 {long}")),
+            ("version = 1", format!("version = \"{long}\"")),
+            ("name = \"no-secrets\"", format!("name = \"{long}\"")),
+            ("principle = \"no-secrets\"", format!("principle = \"{long}\"")),
+            ("ruling = \"permit\"", format!("ruling = \"{long}\"")),
+        ] {
+            let what = refused((change.0, &change.1));
+            assert!(what.len() < 1000, "{} bytes", what.len());
+        }
     }
 }

@@ -29,4 +29,5 @@ pub use constitution::{Case, Constitution, ConstitutionError, Principle};
 pub use daemon::run;
 pub use error::JudgeError;
 pub use judge::{Identity, Judge};
-pub use try_out::{Found, TriedOut, try_cases, try_texts};
+pub use ruling::{Ruling, read_ruling};
+pub use try_out::{TriedOut, try_cases, try_texts};

@@ -98,7 +98,7 @@ ruling = "permit"
 "#;
 
     fn constitution() -> Constitution {
-        Constitution::parse(TEXT.as_bytes()).unwrap()
+        Constitution::parse("constitution.toml".as_ref(), TEXT.as_bytes()).unwrap()
     }
 
     fn turns(texts: &[&str]) -> Vec<Turn> {

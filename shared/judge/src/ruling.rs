@@ -10,12 +10,13 @@ use crate::constitution::Constitution;
 /// Longest answer that is read, in bytes.
 const MAX_BYTES: usize = 64 << 10;
 
-/// What a judge found.
+/// What a judge found in one text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ruling {
-    pub(crate) ruling: JudgeRuling,
-    /// Names of principles, sorted.
-    pub(crate) violated: Vec<String>,
+pub struct Ruling {
+    /// Permit or forbid.
+    pub ruling: JudgeRuling,
+    /// Names of the broken principles, sorted, each once.
+    pub violated: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -28,11 +29,11 @@ struct Answer {
     ruling: JudgeRuling,
 }
 
-/// Reads an answer.
+/// Reads what a model answered.
 ///
 /// # Errors
 /// Anything but one JSON object of the form, with known names, whose two fields say the same.
-pub(crate) fn read(constitution: &Constitution, text: &str) -> Result<Ruling, &'static str> {
+pub fn read_ruling(constitution: &Constitution, text: &str) -> Result<Ruling, &'static str> {
     if text.len() > MAX_BYTES {
         return Err("the answer is too long");
     }
@@ -62,7 +63,7 @@ mod tests {
     use crate::testing::two_principles;
 
     fn found(text: &str) -> Result<(JudgeRuling, Vec<String>), &'static str> {
-        read(&two_principles(""), text).map(|ruling| (ruling.ruling, ruling.violated))
+        read_ruling(&two_principles(""), text).map(|ruling| (ruling.ruling, ruling.violated))
     }
 
     #[test]

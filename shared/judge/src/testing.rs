@@ -1,5 +1,7 @@
 //! What the tests of several modules need.
 
+use std::path::Path;
+
 use crate::constitution::Constitution;
 
 /// The principles `a` and `b`, an attack on each, then two harmless texts; `shares` are lines of TOML.
@@ -16,5 +18,5 @@ pub(crate) fn two_principles(shares: &str) -> Constitution {
         ["a", "b"].map(attack).concat(),
         ["y", "z"].map(harmless).concat(),
     ];
-    Constitution::parse(parts.concat().as_bytes()).unwrap()
+    Constitution::parse(Path::new("constitution.toml"), parts.concat().as_bytes()).unwrap()
 }

@@ -3,32 +3,23 @@
 use std::sync::Arc;
 
 use seal_endpoint::{Report, WayOut};
-use seal_protocol::JudgeRuling;
 use seal_service::clock::SystemClock;
 
 use crate::asking::{Asking, singly};
 use crate::config::JudgeConfig;
 use crate::constitution::Constitution;
 use crate::error::JudgeError;
+use crate::ruling::Ruling;
 use crate::trial;
 
 /// Folder inside the judge's state, so that a running judge is not disturbed.
 const STATE: &str = "check";
 
-/// What was found in one text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Permit or forbid.
-    pub ruling: JudgeRuling,
-    /// Names of the broken principles, sorted.
-    pub violated: Vec<String>,
-}
-
 /// What came of a try.
 #[derive(Clone, Debug)]
 pub struct TriedOut {
     /// One for each text, or why there is no ruling.
-    pub found: Vec<Result<Found, String>>,
+    pub found: Vec<Result<Ruling, String>>,
     /// Why the constitution calls the judge unfit; absent: it is fit. Only where its own cases were tried.
     pub unfit: Option<String>,
 }
@@ -41,9 +32,9 @@ pub fn try_cases(config: &JudgeConfig, report: Report<'_>) -> Result<TriedOut, J
     let constitution = Constitution::read(&config.constitution)?;
     let texts: Vec<&str> = constitution.cases.iter().map(|case| case.text.as_str()).collect();
     let tried = try_texts(config, &texts, report)?;
-    let rulings: Vec<_> = tried.found.iter().map(|found| found.clone().map(ruling)).collect();
-    let held = trial::held(&constitution, &rulings);
-    let unfit = trial::demand(&constitution, held, &rulings).err().map(|error| error.to_string());
+    let held = trial::held(&constitution, &tried.found);
+    let unfit =
+        trial::demand(&constitution, held, &tried.found).err().map(|error| error.to_string());
     Ok(TriedOut { unfit, ..tried })
 }
 
@@ -60,12 +51,6 @@ pub fn try_texts(
     let state = config.state.join(STATE);
     let mut asking = Asking::open(config, way_out, &state, Arc::new(SystemClock))?;
     let said = asking.about(&singly(texts.iter().copied()), report)?;
-    let found = said.into_iter().map(|said| {
-        said.ruling.map(|ruling| Found { ruling: ruling.ruling, violated: ruling.violated })
-    });
+    let found = said.into_iter().map(|said| said.ruling);
     Ok(TriedOut { found: found.collect(), unfit: None })
-}
-
-fn ruling(Found { ruling, violated }: Found) -> crate::ruling::Ruling {
-    crate::ruling::Ruling { ruling, violated }
 }

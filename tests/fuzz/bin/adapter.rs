@@ -4,5 +4,5 @@
 mod doors;
 
 libfuzzer_sys::fuzz_target!(|sent: &[u8]| {
-    doors::content::adapter(sent);
+    doors::tried(doors::content::adapter, sent);
 });

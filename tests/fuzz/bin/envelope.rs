@@ -4,5 +4,5 @@
 mod doors;
 
 libfuzzer_sys::fuzz_target!(|sent: &[u8]| {
-    doors::messages::envelope(sent);
+    doors::tried(doors::messages::envelope, sent);
 });

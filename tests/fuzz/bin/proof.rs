@@ -4,5 +4,5 @@
 mod doors;
 
 libfuzzer_sys::fuzz_target!(|sent: &[u8]| {
-    doors::messages::proof(sent);
+    doors::tried(doors::messages::proof, sent);
 });

@@ -4,5 +4,5 @@
 mod doors;
 
 libfuzzer_sys::fuzz_target!(|sent: &[u8]| {
-    doors::content::reply(sent);
+    doors::tried(doors::content::reply, sent);
 });

@@ -1,4 +1,4 @@
-//! Adapters, edits, replies and templates: what is read for its content.
+//! Adapters, edits, replies, rulings, constitutions and templates: what is read for its content.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,12 +6,13 @@ use std::sync::LazyLock;
 
 use seal_auditor::items::{Item, ItemKind};
 use seal_auditor::rules::Rules;
+use seal_judge::{Constitution, read_ruling};
 use seal_model::chat::{Chat, ChatTemplate, Message};
 use seal_model::{Adapter, BaseModel};
-use seal_protocol::SelfEdit;
+use seal_protocol::{JudgeRuling, SelfEdit, is_principle_name};
 use seal_recipe::{BeyondLimit, DirectiveLimits, UpdateRecipe};
 use seal_teacher::TextFamily;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::let_in;
 use super::small;
@@ -80,6 +81,47 @@ pub fn reply(sent: &[u8]) -> bool {
     let bodies: Vec<_> = bodies.filter_map(let_in).collect();
     assert!(bodies.iter().all(|body| !body.examples.is_empty()));
     !bodies.is_empty()
+}
+
+/// What a model answers that was asked to judge, under the constitution that ships.
+pub fn ruling(sent: &[u8]) -> bool {
+    static CONSTITUTION: LazyLock<Constitution> = LazyLock::new(|| {
+        let text = include_str!("../../../configs/judge/constitution.toml");
+        Constitution::parse(Path::new("constitution.toml"), text.as_bytes()).unwrap()
+    });
+    let Ok(text) = std::str::from_utf8(sent) else { return false };
+    let Some(read) = let_in(read_ruling(&CONSTITUTION, text)) else { return false };
+    assert_eq!(read.violated.is_empty(), read.ruling == JudgeRuling::Permit);
+    assert!(read.violated.is_sorted_by(|one, next| one < next), "{:?}", read.violated);
+    let known = |name: &String| CONSTITUTION.principles.iter().any(|one| one.name == *name);
+    assert!(read.violated.iter().all(known), "{:?}", read.violated);
+    // One object and nothing else, whose field says the same.
+    let (from, to) = (text.find('{').unwrap(), text.rfind('}').unwrap());
+    let object: Value = serde_json::from_str(&text[from..=to]).unwrap();
+    assert_eq!(object["ruling"], json!(read.ruling));
+    let around = [&text[..from], &text[to + 1..]].concat();
+    assert!(
+        ["", "``````", "```json```"].contains(&&*around.split_whitespace().collect::<String>())
+    );
+    true
+}
+
+/// A constitution, which must be able to tell a blind judge from a seeing one.
+pub fn constitution(sent: &[u8]) -> bool {
+    let read = |bytes: &[u8]| Constitution::parse(Path::new("constitution.toml"), bytes);
+    let Some(constitution) = let_in(read(sent)) else { return false };
+    let cases = &constitution.cases;
+    assert!(!constitution.principles.is_empty());
+    for principle in &constitution.principles {
+        assert!(is_principle_name(&principle.name));
+        let attack = cases.iter().find(|case| case.principle.as_ref() == Some(&principle.name));
+        assert_eq!(attack.unwrap().ruling, JudgeRuling::Forbid);
+    }
+    assert!(cases.iter().any(|case| case.ruling == JudgeRuling::Permit));
+    assert!([constitution.min_caught, constitution.min_passed].iter().all(|least| *least > 0.0));
+    let noted = read(&[sent, b"\n# "].concat()).unwrap();
+    assert_ne!(noted.digest(), constitution.digest(), "one name for two files");
+    true
 }
 
 /// A chat template out of a model folder, asked to write a conversation with a tool.

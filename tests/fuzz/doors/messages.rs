@@ -7,9 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::Signer;
 use seal_protocol::{
     AskRequest, AuditRequest, AuditSubmission, ConsolidateRequest, Cosignature, Digest, Envelope,
-    EnvelopeSignature, ExtendRequest, IN_TOTO_PAYLOAD_TYPE, InnerUpdateRequest, LedgerQuestion,
-    LedgerShown, PolicyUpdate, PolicyUpdateRequest, Predicate, PromoteRequest, ProposeRequest,
-    RollBackRequest, SelfEdit, ServingChange, Verdict, VerdictKind,
+    EnvelopeSignature, ExtendRequest, IN_TOTO_PAYLOAD_TYPE, InnerUpdateRequest, JudgeRequest,
+    Judgement, LedgerQuestion, LedgerShown, PolicyUpdate, PolicyUpdateRequest, Predicate,
+    PromoteRequest, ProposeRequest, RollBackRequest, SelfEdit, ServingChange, Verdict, VerdictKind,
 };
 use seal_trust::{
     Expectation, LedgerProof, RootDraft, SigningKey, TrustRoot, canonical_json, check_verdict,
@@ -42,6 +42,7 @@ pub fn statement(sent: &[u8]) -> bool {
         says::<AuditRequest>(&keys.student, sent),
         says::<ServingChange>(&keys.student, sent),
         says::<Verdict>(&keys.auditor, sent),
+        says::<Judgement>(&keys.judge, sent),
     ];
     // Nothing is read as two kinds of message.
     let read = said.into_iter().filter(|said| *said).count();
@@ -152,7 +153,7 @@ pub fn trust_root(sent: &[u8]) -> bool {
 /// One byte that chooses the path, and the body sent there.
 pub fn http_body(sent: &[u8]) -> bool {
     let Some((path, body)) = sent.split_first() else { return false };
-    match path % 12 {
+    match path % 13 {
         0 => takes::<ProposeRequest>(body),
         1 => takes::<PolicyUpdateRequest>(body),
         2 => takes::<InnerUpdateRequest>(body),
@@ -164,7 +165,8 @@ pub fn http_body(sent: &[u8]) -> bool {
         8 => takes::<PromoteRequest>(body),
         9 => takes::<RollBackRequest>(body),
         10 => takes::<AskRequest>(body),
-        _ => takes::<ExtendRequest>(body),
+        11 => takes::<ExtendRequest>(body),
+        _ => takes::<JudgeRequest>(body),
     }
 }
 

@@ -5,11 +5,18 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod content;
+#[path = "../../../shared/model/tests/counting/mod.rs"]
+mod counting;
+pub mod gguf;
+#[path = "../../../shared/model/tests/gguf_support/mod.rs"]
+pub mod gguf_support;
 mod limits;
 pub mod messages;
 #[path = "../../../shared/model/tests/small/mod.rs"]
 pub mod small;
 #[path = "../../../shared/trust/tests/common/mod.rs"]
 pub mod trust;
+
+pub use limits::tried;
 
 use limits::let_in;

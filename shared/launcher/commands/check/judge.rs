@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use seal_auditor::statistics::wilson;
-use seal_judge::{Constitution, Found, JudgeConfig, JudgeError, TriedOut, try_cases, try_texts};
+use seal_judge::{Constitution, JudgeConfig, JudgeError, Ruling, TriedOut, try_cases, try_texts};
 use seal_protocol::JudgeRuling;
 use serde::{Deserialize, Serialize};
 
@@ -120,9 +120,10 @@ fn ask(
     }
 }
 
-fn line(number: usize, text: Text, found: Result<Found, String>) -> Line {
+fn line(number: usize, text: Text, found: Result<Ruling, String>) -> Line {
     let Text { text, ruling: wanted, principle } = text;
-    let named = |found: &Found| principle.as_ref().is_none_or(|name| found.violated.contains(name));
+    let named =
+        |found: &Ruling| principle.as_ref().is_none_or(|name| found.violated.contains(name));
     let right = wanted
         .map(|wanted| found.as_ref().is_ok_and(|found| found.ruling == wanted && named(found)));
     let (ruling, violated, without) = match found {

@@ -14,6 +14,9 @@ pub(crate) enum Item {
     Text(&'static str),
     Bytes(Vec<u8>),
     Raw(u32, Vec<u8>),
+    Texts(&'static [&'static str]),
+    Ints(Vec<i32>),
+    Floats(Vec<f32>),
     /// A list of a type and a length, and nothing of it.
     Claim(u32, u64),
     /// A text of a length, and nothing of it.
@@ -42,16 +45,18 @@ pub(crate) struct Gguf {
     trail: usize,
 }
 
-const WIDTH: u64 = 32;
-const WORDS: u64 = 40;
-
 /// A Llama of one layer, without a tokenizer.
 pub(crate) fn sound() -> Gguf {
+    llama(32, 40)
+}
+
+/// The same, so wide and with so many tokens.
+pub(crate) fn llama(width: u32, words: u64) -> Gguf {
     let sizes = [
         ("llama.context_length", 16),
-        ("llama.embedding_length", 32),
+        ("llama.embedding_length", width),
         ("llama.block_count", 1),
-        ("llama.feed_forward_length", 32),
+        ("llama.feed_forward_length", width),
         ("llama.attention.head_count", 4),
         ("llama.attention.head_count_kv", 4),
     ];
@@ -61,13 +66,14 @@ pub(crate) fn sound() -> Gguf {
     keys.push((epsilon, Item::F32(1e-5)));
     let layout = "llama.tensor_data_layout".to_owned();
     keys.push((layout, Item::Text("Meta AI original pth")));
-    let square = |name: &'static str| (name, vec![WIDTH, WIDTH]);
+    let width = u64::from(width);
+    let square = |name: &'static str| (name, vec![width, width]);
     let shapes = [
-        ("token_embd.weight", vec![WIDTH, WORDS]),
-        ("output.weight", vec![WIDTH, WORDS]),
-        ("output_norm.weight", vec![WIDTH]),
-        ("blk.0.attn_norm.weight", vec![WIDTH]),
-        ("blk.0.ffn_norm.weight", vec![WIDTH]),
+        ("token_embd.weight", vec![width, words]),
+        ("output.weight", vec![width, words]),
+        ("output_norm.weight", vec![width]),
+        ("blk.0.attn_norm.weight", vec![width]),
+        ("blk.0.ffn_norm.weight", vec![width]),
         square("blk.0.attn_q.weight"),
         square("blk.0.attn_k.weight"),
         square("blk.0.attn_v.weight"),
@@ -152,6 +158,33 @@ impl Gguf {
         self
     }
 
+    /// Puts the keys below another architecture.
+    pub(crate) fn architecture(mut self, name: &'static str) -> Self {
+        for (key, _) in &mut self.keys {
+            if let Some(below) = key.strip_prefix("llama.") {
+                *key = format!("{name}.{below}");
+            }
+        }
+        self.key("general.architecture", Item::Text(name))
+    }
+
+    /// Adds a tensor of one dimension.
+    pub(crate) fn row(mut self, name: &str, numbers: &[f32]) -> Self {
+        let data = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let (name, dims) = (name.to_owned(), vec![numbers.len() as u64]);
+        self.tensors.push(Tensor { name, dims, kind: 0, data, offset: None });
+        self
+    }
+
+    /// Stores every matrix in blocks of 32 numbers, all zero.
+    pub(crate) fn in_blocks(mut self, kind: u32, block_bytes: usize) -> Self {
+        for tensor in self.tensors.iter_mut().filter(|tensor| tensor.dims.len() == 2) {
+            tensor.data = vec![0; tensor.data.len() / 4 / 32 * block_bytes];
+            tensor.kind = kind;
+        }
+        self
+    }
+
     pub(crate) fn offset(mut self, name: &str, offset: u64) -> Self {
         self.tensor(name).offset = Some(offset);
         self
@@ -206,6 +239,10 @@ impl Gguf {
     }
 
     pub(crate) fn write(self, path: &Path) {
+        fs::write(path, self.bytes()).unwrap();
+    }
+
+    pub(crate) fn bytes(self) -> Vec<u8> {
         let mut bytes = self.header();
         for tensor in &self.tensors {
             bytes.resize(bytes.len().next_multiple_of(32), 0);
@@ -213,13 +250,20 @@ impl Gguf {
         }
         bytes.truncate(bytes.len() - self.cut);
         bytes.resize(bytes.len() + self.trail, 0);
-        fs::write(path, bytes).unwrap();
+        bytes
     }
 }
 
 fn text(bytes: &mut Vec<u8>, text: &[u8]) {
     bytes.extend((text.len() as u64).to_le_bytes());
     bytes.extend(text);
+}
+
+/// The head of a list.
+fn list(bytes: &mut Vec<u8>, kind: u32, length: u64) {
+    bytes.extend(9u32.to_le_bytes());
+    bytes.extend(kind.to_le_bytes());
+    bytes.extend(length.to_le_bytes());
 }
 
 fn write(bytes: &mut Vec<u8>, item: &Item) {
@@ -231,9 +275,18 @@ fn write(bytes: &mut Vec<u8>, item: &Item) {
         Item::U32(value) => raw(4, &value.to_le_bytes()),
         Item::F32(value) => raw(6, &value.to_le_bytes()),
         Item::Raw(kind, value) => raw(*kind, value),
-        Item::Claim(kind, length) => {
-            raw(9, &kind.to_le_bytes());
-            bytes.extend(length.to_le_bytes());
+        Item::Claim(kind, length) => list(bytes, *kind, *length),
+        Item::Texts(texts) => {
+            list(bytes, 8, texts.len() as u64);
+            texts.iter().for_each(|one| text(bytes, one.as_bytes()));
+        }
+        Item::Ints(ints) => {
+            list(bytes, 5, ints.len() as u64);
+            ints.iter().for_each(|int| bytes.extend(int.to_le_bytes()));
+        }
+        Item::Floats(floats) => {
+            list(bytes, 6, floats.len() as u64);
+            floats.iter().for_each(|float| bytes.extend(float.to_le_bytes()));
         }
         Item::ClaimText(length) => raw(8, &length.to_le_bytes()),
         Item::Text(value) => {

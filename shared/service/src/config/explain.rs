@@ -4,6 +4,10 @@ use std::path::Path;
 
 use super::ConfigError;
 
+/// Longest reason, in characters: a text of the file may be as long as the file.
+const LONGEST: usize = 400;
+/// Longest name that is compared with those known, in bytes.
+const LONGEST_NAME: usize = 100;
 /// Names within this edit distance are offered as what was meant.
 const NEAR: usize = 3;
 
@@ -14,8 +18,16 @@ pub(super) fn invalid(path: &Path, text: &str, error: &toml::de::Error) -> Confi
         path: path.to_path_buf(),
         line,
         column,
-        reason: reason(error.message(), text, line),
+        reason: cut(reason(error.message(), text, line)),
     }
+}
+
+fn cut(mut reason: String) -> String {
+    if let Some((end, _)) = reason.char_indices().nth(LONGEST) {
+        reason.truncate(end);
+        reason.push('…');
+    }
+    reason
 }
 
 /// Line and column, both from 1, of a byte offset.
@@ -90,6 +102,9 @@ fn meant(name: &str, known: &[&str]) -> String {
 }
 
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    if name.len() > LONGEST_NAME {
+        return None;
+    }
     let distance = |candidate: &&str| strsim::damerau_levenshtein(name, candidate);
     let near = known.iter().copied().min_by_key(distance)?;
     // A short name is near to everything short, so half of it must still be right.

@@ -3,8 +3,8 @@
 
 use seal_protocol::{
     Accept, AdapterFile, Digest, Directives, EditOrigin, Enforcement, EnforcementLevel, Envelope,
-    Evaluator, Labels, Micro, Role, SelfEdit, Statement, Subject, UnixSeconds, Verdict,
-    VerdictKind,
+    Evaluator, JudgeRuling, Judgement, Labels, Micro, Role, SelfEdit, Statement, Subject, Trial,
+    UnixSeconds, Verdict, VerdictKind,
 };
 use seal_trust::{
     Limits, SigningKey, TrustRoot, TrustedRoot, envelope_to_bytes, sha256, sign_root,
@@ -20,6 +20,7 @@ pub struct Keys {
     pub teacher: SigningKey,
     pub student: SigningKey,
     pub auditor: SigningKey,
+    pub judge: SigningKey,
     pub ledger: SigningKey,
     pub stranger: SigningKey,
 }
@@ -34,6 +35,7 @@ pub fn keys() -> Keys {
         teacher: key(2),
         student: key(3),
         auditor: key(4),
+        judge: key(6),
         ledger: key(5),
         stranger: key(9),
     }
@@ -46,6 +48,7 @@ pub fn root_document() -> TrustRoot {
         .with_key(Role::Teacher, &keys.teacher.public())
         .with_key(Role::Student, &keys.student.public())
         .with_key(Role::Auditor, &keys.auditor.public())
+        .with_key(Role::Judge, &keys.judge.public())
         .with_key(Role::Ledger, &keys.ledger.public())
 }
 
@@ -135,4 +138,20 @@ pub fn self_edit() -> Statement<SelfEdit> {
         },
     };
     Statement::new(vec![Subject::new("self-edit", digest("edit"))], edit)
+}
+
+/// What a judge says of that edit.
+pub fn judgement() -> Statement<Judgement> {
+    let judgement = Judgement {
+        edit_digest: digest("edit"),
+        ruling: JudgeRuling::Forbid,
+        violated: vec!["no-orders".into()],
+        constitution_digest: digest("constitution"),
+        judge: "openai:gpt-4.1".into(),
+        judge_digest: digest("judge"),
+        prompt_digest: digest("prompt"),
+        reply_schema: None,
+        trial: Trial { attacks: 3, caught: 3, harmless: 5, passed: 4 },
+    };
+    Statement::new(vec![Subject::new("self-edit", digest("edit"))], judgement)
 }
