@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use seal_protocol::{Served, ServingChange, Statement};
+use seal_service::store::sync_folder;
 use seal_trust::{envelope_from_file_bytes, payload_bytes, payload_digest};
 
 use crate::error::StudentError;
@@ -72,7 +73,7 @@ impl Student {
                 std::fs::remove_file(&path).map_err(failed)?;
             }
         }
-        Ok(())
+        sync_folder(&folder).map_err(failed)
     }
 
     /// Writes the files that say what serves, where a crash kept them from being written.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use seal_protocol::Envelope;
-use seal_service::store::write_atomic;
+use seal_service::store::{private_folder, write_atomic};
 use seal_trust::{envelope_from_file_bytes, envelope_to_bytes};
 
 use crate::error::StudentError;
@@ -18,7 +18,7 @@ pub(crate) struct SignedFiles(PathBuf);
 impl SignedFiles {
     /// Opens the folder, creates it if needed.
     pub(crate) fn open(folder: &Path) -> Result<Self, StudentError> {
-        std::fs::create_dir_all(folder).map_err(|source| unwritable(folder, source))?;
+        private_folder(folder).map_err(|source| unwritable(folder, source))?;
         Ok(Self(folder.to_owned()))
     }
 

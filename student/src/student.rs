@@ -11,7 +11,7 @@ use seal_model::{BaseModel, Decoder, Tokenizer, folder_digest};
 use seal_protocol::{Digest, Envelope, Predicate, Role, SelfEdit, Statement, Subject, UnixSeconds};
 use seal_recipe::{Planner, ReplaySource, Sequencer, Size, read_all};
 use seal_service::clock::Clock;
-use seal_service::store::ContentStore;
+use seal_service::store::{ContentStore, private_folder};
 use seal_trust::{
     SigningKey, TrustedRoot, digest_of, envelope_to_bytes, payload_digest, sha256_file,
     sign_statement,
@@ -94,7 +94,7 @@ impl Student {
         let failed = |source| unwritable(state_folder, source);
         let adapters = ContentStore::new(state_folder.join("adapter-files")).map_err(failed)?;
         let unfinished = state_folder.join("unfinished");
-        std::fs::create_dir_all(&unfinished).map_err(failed)?;
+        private_folder(&unfinished).map_err(failed)?;
         let state = Arc::new(State::open(&state_folder.join("state.sqlite"))?);
         let requests = SignedFiles::open(&state_folder.join("requests"))?;
         let folder = &config.base_model;

@@ -10,6 +10,7 @@ use seal_model::fit::{Work, require_beside};
 use seal_model::{Adapter, Decoder};
 use seal_protocol::{ADAPTER_CONFIG_FILE, ADAPTER_MODEL_FILE, AdapterFile, Candidate, Digest};
 use seal_recipe::{Planned, UpdateRecipe};
+use seal_service::store::sync_folder;
 use seal_training::{
     Diverged, InnerJob, InnerRecipe, SaveError, Saves, TrainOptions, TrainSequence,
     inner_updates_with,
@@ -189,7 +190,7 @@ impl Student {
         for entry in std::fs::read_dir(&folder).map_err(failed)? {
             std::fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
         }
-        Ok(())
+        sync_folder(&folder).map_err(failed)
     }
 
     /// Stores an adapter's two files by content.

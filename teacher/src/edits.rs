@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use seal_protocol::{Digest, Envelope};
-use seal_service::store::write_atomic;
+use seal_service::store::{private_folder, write_atomic};
 use seal_trust::{envelope_from_file_bytes, envelope_to_bytes, sha256};
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +44,7 @@ impl EditStore {
     pub(crate) fn open(state: &Path) -> Result<Self, TeacherError> {
         let folder = |name: &str| {
             let path = state.join(name);
-            std::fs::create_dir_all(&path).map_err(|source| unwritable(&path, source))?;
+            private_folder(&path).map_err(|source| unwritable(&path, source))?;
             Ok::<_, TeacherError>(path)
         };
         Ok(Self {

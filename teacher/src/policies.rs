@@ -14,7 +14,7 @@ use seal_model::device::Opened;
 use seal_model::fit::Work;
 use seal_model::{Adapter, Decoder, ModelError, folder_digest};
 use seal_protocol::Digest;
-use seal_service::store::write_atomic;
+use seal_service::store::{private_folder, sync_folder, write_atomic};
 
 use crate::edits::unwritable;
 use crate::error::TeacherError;
@@ -44,7 +44,7 @@ impl Policies {
         opened: Opened,
         works: Vec<Work>,
     ) -> Result<Self, TeacherError> {
-        fs::create_dir_all(&folder).map_err(|source| unwritable(&folder, source))?;
+        private_folder(&folder).map_err(|source| unwritable(&folder, source))?;
         Ok(Self {
             // Before the digest, which reads every weight.
             first: first_policy.decoder(&opened, &works)?,
@@ -178,7 +178,7 @@ impl Policies {
             true => fs::remove_dir_all(&partial).map_err(failed)?,
             false => fs::rename(&partial, &folder).map_err(failed)?,
         }
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)
+        sync_folder(&self.folder).map_err(failed)
     }
 
     fn fill(&self, partial: &Path, policy: &Decoder) -> Result<(), TeacherError> {
@@ -199,11 +199,12 @@ fn load(folder: &Path, opened: &Opened, works: &[Work]) -> Result<Decoder, Teach
     Ok(Decoder::load_for(folder, &opened.device, works)?.computing(opened.products))
 }
 
+/// Makes the files of a folder durable, and their names in it.
 fn sync_files(folder: &Path) -> Result<(), TeacherError> {
     let failed = |source| unwritable(folder, source);
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         File::open(path).and_then(|file| file.sync_all()).map_err(failed)?;
     }
-    Ok(())
+    sync_folder(folder).map_err(failed)
 }

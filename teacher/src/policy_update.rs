@@ -11,6 +11,7 @@ use seal_protocol::{
     Digest, Envelope, PolicyUpdate, PolicyUpdateRequest, PolicyUpdated, SelfEdit, Subject, Verdict,
     VerdictKind,
 };
+use seal_service::store::private_folder;
 use seal_trust::{
     Expectation, Verified, check_binding, check_verdicts, digest_of, envelope_from_file_bytes,
     envelope_to_bytes, payload_digest,
@@ -157,7 +158,7 @@ impl Teacher {
     /// Writes the receipts' files, where a crash kept them from being written.
     pub(crate) fn restore_receipts(&self) -> Result<(), TeacherError> {
         let folder = self.config.state.join("policy-updates");
-        std::fs::create_dir_all(&folder).map_err(|source| unwritable(&folder, source))?;
+        private_folder(&folder).map_err(|source| unwritable(&folder, source))?;
         for receipt in self.state.receipts()? {
             let digest = payload_digest(&envelope_from_file_bytes(&receipt)?)?;
             edits::put(&folder.join(format!("{digest}.json")), &receipt)?;

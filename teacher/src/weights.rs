@@ -16,6 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use seal_model::{Adapter, Decoder, LoraSpec};
 use seal_protocol::Digest;
 use seal_recipe::{ResolvedQuota, resolved};
+use seal_service::store::sync_folder;
 use seal_training::{
     InnerJob, InnerRecipe, OptimRecipe, SaveError, Saves, TrainError, TrainOptions, TrainSequence,
     fine_tune_with, inner_updates_with,
@@ -180,10 +181,12 @@ impl Teacher {
 
     pub(crate) fn clear_unfinished(&self) -> Result<(), TeacherError> {
         let file = self.unfinished();
-        match std::fs::remove_file(&file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(unwritable(&file, error)),
-            _ => Ok(()),
-        }
+        let removed = match std::fs::remove_file(&file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        let for_good = removed.and_then(|()| sync_folder(&self.config.state));
+        for_good.map_err(|error| unwritable(&file, error))
     }
 }
 

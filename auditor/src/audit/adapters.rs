@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use seal_protocol::{AdapterFile, Candidate, Digest, Subject};
-use seal_service::store::{ContentStore, StoreError};
+use seal_service::store::{ContentStore, StoreError, sync_folder};
 
 use super::AuditError;
 use crate::gate::{Stage, StageRecord};
@@ -88,11 +88,11 @@ impl Adapters {
     }
 }
 
-/// Removes a file; one that is gone already is as good.
+/// Removes a file for good; one that is gone already is as good.
 fn removed(path: &Path) -> std::io::Result<()> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => path.parent().map_or(Ok(()), sync_folder),
     }
 }
 

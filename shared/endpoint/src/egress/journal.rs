@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 
+use seal_service::store::{private_folder, sync_folder};
 use tokio::sync::oneshot;
 
 /// The file does not take or give lines.
@@ -51,9 +52,8 @@ impl Journal {
     /// # Errors
     /// Any refusal of the system.
     pub(crate) fn open(path: &Path) -> io::Result<(Self, Vec<String>)> {
-        if let Some(folder) = path.parent() {
-            seal_service::store::private_folder(folder)?;
-        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        private_folder(folder)?;
         let mut options = OpenOptions::new();
         let mut file = options.create(true).append(true).read(true).mode(0o600).open(path)?;
         let mut text = String::new();
@@ -64,6 +64,9 @@ impl Journal {
             file.set_len(whole as u64)?;
             file.seek(SeekFrom::End(0))?;
         }
+        // What is read here counts, whatever came between its writing and its sync; so does the file's name.
+        file.sync_all()?;
+        sync_folder(folder)?;
         let lines = text[..whole].lines().map(str::to_owned).collect();
         Ok((Self::over(file, path)?, lines))
     }

@@ -32,7 +32,7 @@ use crate::clock::SystemClock;
 use crate::http::{guard, restrict};
 use crate::jobs::{JobStore, ModelThread, Worker, runner};
 use crate::listener::{Listener, bind};
-use crate::store::{open_sqlite, sweep_below};
+use crate::store::{open_sqlite, private_folder, sweep_below};
 use crate::tls::{Party, TlsError, TlsServer};
 use crate::{confine, hash};
 use serve::Stop;
@@ -106,7 +106,7 @@ fn context(
     binary_digest: seal_protocol::Digest,
 ) -> Result<(Context, ModelThread), DaemonError> {
     if spec.plan.profile == confine::Profile::Off {
-        std::fs::create_dir_all(&spec.state_folder).map_err(DaemonError::State)?;
+        private_folder(&spec.state_folder).map_err(DaemonError::State)?;
     }
     // Before anything is written: what is unfinished now is a crash's.
     sweep_below(&spec.state_folder).map_err(DaemonError::State)?;

@@ -58,17 +58,38 @@ pub(crate) fn sweep_below(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes renames in `folder` survive a power cut.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+/// Makes the names in `folder`, new and missing ones, survive a power cut.
+///
+/// # Errors
+/// Any refusal of the system.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Creates `folder` and its parents for the owner alone; existing folders stay as they are.
+/// Creates `folder` and its parents for the owner alone, so that a power cut takes none of their names;
+/// existing folders stay as they are.
 ///
 /// # Errors
 /// Any refusal of the system.
 pub fn private_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    let above = folder_of(folder);
+    if folder.is_dir() {
+        // A crash may have come between making it and this. Where the folder above is closed to us, it was
+        // not we who made it.
+        return match sync_folder(&above) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        };
+    }
+    if !above.is_dir() {
+        private_folder(&above)?;
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if !folder.is_dir() => return Err(error),
+        // Or another process did it meanwhile.
+        _ => {}
+    }
+    sync_folder(&above)
 }
 
 fn folder_of(path: &Path) -> PathBuf {
@@ -106,6 +127,21 @@ mod tests {
         sweep_below(folder.path()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(std::fs::read_dir(&deep).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn folders_are_made_with_those_above_and_private_and_may_be_there() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("state/deep");
+        private_folder(&folder).unwrap();
+        private_folder(&folder).unwrap();
+        for made in [outer.path().join("state"), folder] {
+            assert_eq!(std::fs::metadata(made).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        let file = outer.path().join("file");
+        std::fs::write(&file, b"").unwrap();
+        assert!(private_folder(&file).is_err());
+        assert!(private_folder(&file.join("below")).is_err());
     }
 
     #[test]
