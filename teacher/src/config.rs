@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use seal_endpoint::EgressConfig;
+use seal_endpoint::{EgressConfig, FineTuningConfig};
 use seal_model::chat::ChatSettings;
 use seal_model::gguf::is_gguf;
 use seal_model::{DeviceChoice, LoraSpec};
@@ -83,6 +83,9 @@ pub struct TeacherConfig {
     /// The M-step of a policy whose weights are elsewhere; absent: it does not learn.
     #[serde(default)]
     pub exemplars: Option<ExemplarSettings>,
+    /// The same by the endpoint's own fine-tuning, where it has one.
+    #[serde(default)]
+    pub fine_tuning: Option<FineTuningConfig>,
     /// Which ledgers this teacher goes by, and how it cosigns them.
     #[serde(default)]
     pub ledger: LedgerConfig,
@@ -219,6 +222,7 @@ impl TeacherConfig {
     pub(crate) fn check(&self) -> Result<(), String> {
         let local = matches!(self.backend, BackendConfig::Local(_));
         self.sampling.check(local)?;
+        self.check_tuning()?;
         match (local, &self.exemplars, &self.policy_update) {
             (true, Some(_), _) => {
                 Err("[exemplars] is for policies whose weights are elsewhere; a \
@@ -227,7 +231,7 @@ impl TeacherConfig {
             }
             (false, _, Some(_)) => {
                 Err("[policy_update] trains weights, and this backend has none; \
-                                        use [exemplars], or leave both out"
+                                        use [exemplars] or [fine_tuning], or leave all out"
                     .to_owned())
             }
             _ if is_gguf(&self.base_model) => Err(format!(
@@ -241,6 +245,27 @@ impl TeacherConfig {
                     .to_owned())
             }
             _ => Ok(()),
+        }
+    }
+
+    fn check_tuning(&self) -> Result<(), String> {
+        let Some(tuning) = &self.fine_tuning else { return Ok(()) };
+        let wrong = |reason: &str| Err(format!("[fine_tuning] {reason}"));
+        match &self.backend {
+            BackendConfig::Local(_) => wrong(
+                "is for models that an endpoint tunes; a local policy learns by [policy_update]",
+            ),
+            BackendConfig::Recorded(_) => wrong(
+                "is for models that an endpoint tunes, and recorded replies have none; leave it out",
+            ),
+            BackendConfig::OpenAi(_) if self.exemplars.is_some() => {
+                wrong("and [exemplars] are two ways for one policy to learn; keep one")
+            }
+            BackendConfig::OpenAi(_) if self.egress.offline => wrong(
+                "sends accepted edits to the endpoint, and `offline = true` under [egress] lets nothing \
+                 leave; leave out one of them",
+            ),
+            BackendConfig::OpenAi(api) => tuning.check(api),
         }
     }
 

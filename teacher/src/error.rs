@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use seal_endpoint::{EndpointError, Unanswered};
+use seal_endpoint::{EndpointError, NotTuned, Unanswered};
 use seal_model::ModelError;
 use seal_protocol::{Digest, ErrorBody};
 use seal_recipe::ReplayError;
@@ -35,7 +35,7 @@ pub enum TeacherError {
     NoReply(Digest),
     /// A policy whose weights are elsewhere.
     #[error(
-        "the weights of this teacher's policy are not here, or nothing says how to train them; use `kind = \"local\"` under [backend] and [policy_update], or a run without policy updates"
+        "the weights of this teacher's policy are not here, or nothing says how to train them; use `kind = \"local\"` under [backend] and [policy_update], [exemplars] or [fine_tuning] with an API, or a run without policy updates"
     )]
     NoWeights,
     /// A stored edit or reply that does not fit its digest any more.
@@ -55,6 +55,9 @@ pub enum TeacherError {
     /// The endpoint ended before its orders did; what was written until then is stored.
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
+    /// The endpoint tuned no model.
+    #[error(transparent)]
+    NotTuned(#[from] NotTuned),
     /// An endpoint that is not asked at all.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -132,6 +135,7 @@ impl TeacherError {
             Self::ContextUnknown(_) => "context_unknown",
             Self::PolicyUnknown(_) => "policy_unknown",
             Self::Unanswered(error) => error.code(),
+            Self::NotTuned(error) => error.code(),
             Self::Endpoint(error) => error.code(),
             Self::Recorded(_) => "config_unusable",
             Self::Request(_) => "request_refused",

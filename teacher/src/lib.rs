@@ -18,6 +18,7 @@ mod error;
 mod exemplars;
 mod family;
 mod family_choice;
+mod fine_tuned;
 mod first_policy;
 mod memory;
 mod policies;

@@ -1,5 +1,6 @@
 //! The job "policy update", the M-step of ReST^EM: a policy learns from edits that were accepted, by
-//! its weights or, where these are elsewhere, by examples in its prompts.
+//! its weights or, where these are elsewhere, by examples in its prompts or by the endpoint's own
+//! fine-tuning.
 //!
 //! **Invariant:** the policy learns from verified verdicts alone, each on one edit that this teacher
 //! wrote, for this base, and used by no other request. If one verdict fails, nothing is trained.
@@ -35,6 +36,7 @@ pub(crate) struct Lesson {
     pub(crate) verdict_digests: Vec<Digest>,
     pub(crate) edit_digest: Digest,
     pub(crate) context_digest: Digest,
+    pub(crate) prompt_digest: Digest,
     pub(crate) reply: Reply,
 }
 
@@ -64,9 +66,13 @@ impl Teacher {
         self.witness.demand_shown(&request.verdicts)?;
         let parent_policy_digest = self.policy_digest(request.parent_policy_digest)?;
         let seed = update_seed(request.seed, &request.stage);
-        let learned = match &self.config.exemplars {
-            Some(settings) => self.show_more(&settings.clone(), parent_policy_digest, &lessons)?,
-            None => self.train(id, parent_policy_digest, &lessons, seed, report)?,
+        let (exemplars, tuning) = (self.config.exemplars.clone(), self.config.fine_tuning.clone());
+        let learned = match (exemplars, tuning) {
+            (Some(settings), _) => self.show_more(&settings, parent_policy_digest, &lessons)?,
+            (None, Some(settings)) => {
+                self.tune(&settings, parent_policy_digest, &lessons, seed, report)?
+            }
+            (None, None) => self.train(id, parent_policy_digest, &lessons, seed, report)?,
         };
         let Learned { policy_digest, recipe_digest } = learned;
         let update = PolicyUpdate {
@@ -148,6 +154,7 @@ impl Teacher {
                     verdict_digests: group.iter().map(|v| v.payload_digest).collect(),
                     edit_digest,
                     context_digest: edit.context_digest,
+                    prompt_digest: edit.origin.prompt_digest,
                     reply,
                 })
             }

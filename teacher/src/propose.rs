@@ -43,7 +43,8 @@ impl Teacher {
         match &request.method {
             ProposalMethod::ContextOnly => self.propose_contexts(request, policy, report),
             ProposalMethod::Policy { temperature_micro, forced_prefix } => {
-                let sampling = Sampling { policy, temperature: *temperature_micro };
+                let model = self.model_of(&policy)?;
+                let sampling = Sampling { policy, model, temperature: *temperature_micro };
                 self.propose_sampled(request, &sampling, forced_prefix, report)
             }
         }

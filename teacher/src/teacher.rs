@@ -22,6 +22,7 @@ use crate::error::TeacherError;
 use crate::exemplars::ExemplarPolicies;
 use crate::family::Layout;
 use crate::family_choice::FamilyChoice;
+use crate::fine_tuned::FineTunedPolicies;
 use crate::first_policy::FirstPolicy;
 use crate::memory::works;
 use crate::policies::Policies;
@@ -37,6 +38,7 @@ pub struct Teacher {
     pub(crate) asking: Asking,
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) exemplar_policies: ExemplarPolicies,
+    pub(crate) fine_tuned_policies: FineTunedPolicies,
     pub(crate) edits: EditStore,
     pub(crate) state: State,
     pub(crate) replay: Vec<ReplaySource>,
@@ -115,6 +117,7 @@ impl Teacher {
             backend: backend(&config, first, &asking, identity.way_out, clock.clone())?,
             asking,
             exemplar_policies: ExemplarPolicies::open(&config.state)?,
+            fine_tuned_policies: FineTunedPolicies::open(&config.state)?,
             edits: EditStore::open(&config.state)?,
             state: State::open(&config.state.join("state.sqlite"))?,
             replay: match &config.policy_update {

@@ -208,7 +208,7 @@ impl Client {
     /// Waits for a job's result and tells its progress (done, total) at every change.
     ///
     /// # Errors
-    /// [`ClientError::JobFailed`] if it failed, [`ClientError::Timeout`] after `limit`.
+    /// [`ClientError::JobFailed`] if it failed, [`ClientError::Timeout`] after `limit` without progress.
     pub async fn wait_job<T: DeserializeOwned>(
         &self,
         job: &Digest,
@@ -216,7 +216,7 @@ impl Client {
         mut on_progress: impl FnMut(u64, u64),
     ) -> Result<T, ClientError> {
         let at = path::JOB.replace("{id}", &job.to_string());
-        let until = Instant::now() + limit;
+        let mut until = Instant::now() + limit;
         let (mut pause, mut told) = (FIRST_PAUSE, None);
         loop {
             match self.get(&at).await? {
@@ -226,6 +226,7 @@ impl Client {
                 }
                 JobStatus::Running { done, total } if told != Some((done, total)) => {
                     told = Some((done, total));
+                    until = Instant::now() + limit;
                     on_progress(done, total);
                 }
                 JobStatus::Running { .. } | JobStatus::Queued => {}

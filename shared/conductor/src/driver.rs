@@ -23,7 +23,7 @@ use crate::messages::{self, UnreadableMessage};
 use crate::plan::{ContextRef, Lane, RunSettings, Task, TaskId, Work, plan};
 use crate::store::{Store, StoreError};
 
-/// Longest a single job may take before the run stops with an error.
+/// Longest a single job may show no progress before the run stops with an error.
 const JOB_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// The auditor's name for an audit among its jobs.

@@ -88,18 +88,30 @@ impl Endpoint {
         self.settled(outcome, &seen.now(), most).await
     }
 
-    fn library(&self, purpose: Purpose, most: Spent, seen: Seen) -> Client<Access> {
-        let gate = Gate {
+    /// What lets one request through, which costs `most` at most, and an answer of this type in.
+    pub(crate) fn gate(
+        &self,
+        content_type: &'static str,
+        purpose: Purpose,
+        most: Spent,
+        seen: Seen,
+    ) -> Gate {
+        Gate {
             client: self.client.clone(),
             key: self.key.clone(),
             base: self.base.clone(),
             record: self.record.clone(),
             purpose,
             most,
-            content_type: if self.stream { "text/event-stream" } else { "application/json" },
+            content_type,
             reply_bytes: self.reply_bytes,
             seen,
-        };
+        }
+    }
+
+    fn library(&self, purpose: Purpose, most: Spent, seen: Seen) -> Client<Access> {
+        let content_type = if self.stream { "text/event-stream" } else { "application/json" };
+        let gate = self.gate(content_type, purpose, most, seen);
         let authorization = self.key.as_ref().and_then(ApiKey::header);
         let access = Access {
             base: self.base.clone(),

@@ -1,5 +1,5 @@
-//! The one place through which requests leave: beneath the library that writes and reads the protocol,
-//! above the HTTP client. It records, sends once, and lets in only an answer of the right status,
+//! The one place through which requests leave: beneath what writes and reads the protocol, above the HTTP
+//! client. It records, sends once, and lets in only an answer of the right status,
 //! type and length.
 //!
 //! **Invariant:** what the library hands over is recorded before it is sent, exactly as it is sent.
@@ -88,7 +88,7 @@ impl tower_service::Service<HttpRequestFactory> for Gate {
 }
 
 impl Gate {
-    async fn pass(self, request: Request) -> Result<Response, Fault> {
+    pub(crate) async fn pass(self, request: Request) -> Result<Response, Fault> {
         let body = request.body().and_then(Body::as_bytes).unwrap_or_default();
         let body = std::str::from_utf8(body).map_err(|_| Fault::Malformed)?.to_owned();
         if !request.url().as_str().starts_with(&self.base) {
@@ -142,13 +142,15 @@ impl Gate {
                 break;
             }
         }
-        let mut text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some(key) = &self.key {
-            text = text.replace(key.secret().expose_secret(), WITHHELD);
-        }
-        let detail = text.chars().take(LONGEST_DETAIL.1).collect();
+        let detail = quotable(&String::from_utf8_lossy(&bytes), self.key.as_ref());
         self.seen.note(|seen| seen.detail = detail);
     }
+}
+
+/// The endpoint's words as the record keeps them: cut and without the key.
+pub(crate) fn quotable(words: &str, key: Option<&ApiKey>) -> String {
+    let clean = key.map(|key| words.replace(key.secret().expose_secret(), WITHHELD));
+    clean.as_deref().unwrap_or(words).chars().take(LONGEST_DETAIL.1).collect()
 }
 
 fn head_of(request: &Request) -> RequestHead {

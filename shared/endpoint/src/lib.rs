@@ -13,6 +13,7 @@
 mod ask;
 mod breaker;
 mod budget;
+mod call;
 mod config;
 mod egress;
 mod error;
@@ -24,10 +25,11 @@ mod paid;
 mod pause;
 mod session;
 mod stop;
+mod tuning;
 mod way_out;
 mod wire;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use seal_protocol::Digest;
@@ -53,6 +55,7 @@ pub use egress::{
 pub use error::{EndpointError, Unanswered};
 pub use paid::PaidError;
 pub use stop::Stop;
+pub use tuning::{Example, FineTuningConfig, NotTuned, Tuned, TuningOrder, training_file};
 pub use way_out::WayOut;
 
 /// Reports units done and units in all.
@@ -81,6 +84,8 @@ pub struct OpenAi {
     runtime: Runtime,
     session: Session,
     identity: Digest,
+    /// Where fine-tuning jobs are remembered.
+    tunings: PathBuf,
 }
 
 impl OpenAi {
@@ -116,7 +121,8 @@ impl OpenAi {
             prices: config.prices(),
         });
         let session = Session::new(endpoint, url, redactor, config.clone(), wanted, paid, budget);
-        Ok(Self { runtime, session, identity: identity(config)? })
+        let tunings = state.join(tuning::FOLDER);
+        Ok(Self { runtime, session, identity: identity(config)?, tunings })
     }
 
     /// Names who answers: the weights are elsewhere, so where and what is all there is to name.
@@ -124,7 +130,7 @@ impl OpenAi {
         self.identity
     }
 
-    /// One answer for each ask, in their order.
+    /// One answer for each ask, in their order, by the model that the config names.
     ///
     /// # Errors
     /// What keeps the endpoint from answering any further; what was answered until then is stored.
@@ -134,7 +140,22 @@ impl OpenAi {
         temperature: f64,
         report: Report<'_>,
     ) -> Result<Vec<Answer>, Unanswered> {
-        let carried_out = self.session.carry_out(asks, temperature, report);
+        let model = self.session.config.model.clone();
+        self.ask_model(&model, asks, temperature, report)
+    }
+
+    /// The same by another model of this endpoint.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn ask_model(
+        &mut self,
+        model: &str,
+        asks: &[Ask],
+        temperature: f64,
+        report: Report<'_>,
+    ) -> Result<Vec<Answer>, Unanswered> {
+        let carried_out = self.session.carry_out(asks, model, temperature, report);
         let (answers, stop) = self.runtime.block_on(carried_out);
         let total = answers.len();
         let done: Vec<Answer> = answers.into_iter().flatten().collect();

@@ -94,6 +94,7 @@ impl Session {
     pub(crate) async fn carry_out(
         &self,
         asks: &[Ask],
+        model: &str,
         temperature: f64,
         report: Report<'_>,
     ) -> (Vec<Option<Answer>>, Option<Stop>) {
@@ -103,7 +104,9 @@ impl Session {
         let numbered = stream::iter(asks.iter().enumerate());
         let mut under_way = std::pin::pin!(
             numbered
-                .map(|(at, ask)| async move { (at, self.carry_out_one(ask, temperature).await) })
+                .map(|(at, ask)| async move {
+                    (at, self.carry_out_one(ask, model, temperature).await)
+                })
                 .buffer_unordered(places)
         );
         let mut answers = vec![None; asks.len()];
@@ -113,20 +116,21 @@ impl Session {
             report(done, total);
             answers[at] = answer;
         }
-        (answers, self.shared.borrow().stop.clone())
+        (answers, self.ended_by())
     }
 
     /// A stop ends one job; the next one tries again.
-    fn restart(&self) {
+    pub(crate) fn restart(&self) {
         let mut shared = self.shared.borrow_mut();
         shared.stop = None;
         shared.breaker = Breaker::new(self.config.breaker());
     }
 
-    async fn carry_out_one(&self, ask: &Ask, temperature: f64) -> Option<Answer> {
+    async fn carry_out_one(&self, ask: &Ask, model: &str, temperature: f64) -> Option<Answer> {
         let prompt = ask.prompt.redacted(&self.redactor);
         let longest = self.wanted.max_tokens;
-        let request = Request::new(&self.config, prompt.clone(), temperature, longest, ask.seed);
+        let request =
+            Request::new(&self.config, model, prompt.clone(), temperature, longest, ask.seed);
         let request = match request {
             Ok(request) => request.held_to(self.format.as_ref()),
             Err(reason) => return Some(Answer::Missed(reason.to_owned())),
@@ -264,13 +268,13 @@ impl Session {
         })
     }
 
-    fn settle(&self, most: Spent, spent: Spent) {
+    pub(crate) fn settle(&self, most: Spent, spent: Spent) {
         self.shared.borrow_mut().budget.settle(most, spent);
         self.ended.notify_waiters();
     }
 
     /// What a request's end says about the endpoint.
-    fn judge(&self, fault: Option<&Fault>, attempt: u32) {
+    pub(crate) fn judge(&self, fault: Option<&Fault>, attempt: u32) {
         let mut shared = self.shared.borrow_mut();
         match fault {
             None => shared.breaker.succeeded(),
@@ -286,11 +290,16 @@ impl Session {
         }
     }
 
+    /// Why it ended, if it did.
+    pub(crate) fn ended_by(&self) -> Option<Stop> {
+        self.shared.borrow().stop.clone()
+    }
+
     fn stopped(&self) -> bool {
         self.shared.borrow().stop.is_some()
     }
 
-    async fn pass_breaker(&self) -> Option<()> {
+    pub(crate) async fn pass_breaker(&self) -> Option<()> {
         loop {
             if self.stopped() {
                 return None;
@@ -304,7 +313,7 @@ impl Session {
         }
     }
 
-    async fn pass_budget(&self, most: Spent) -> Option<()> {
+    pub(crate) async fn pass_budget(&self, most: Spent) -> Option<()> {
         loop {
             let ended = self.ended.notified();
             let mut ended = std::pin::pin!(ended);
@@ -328,7 +337,7 @@ impl Session {
         }
     }
 
-    async fn keep_pace(&self, most: Spent) {
+    pub(crate) async fn keep_pace(&self, most: Spent) {
         let tokens = most.input_tokens.saturating_add(most.output_tokens);
         let wait = self.shared.borrow_mut().pace.place(tokens, Instant::now());
         if wait > Duration::ZERO {

@@ -63,6 +63,7 @@ impl<'a> Request<'a> {
     /// The request for one prompt, or why the call cannot carry it.
     pub(crate) fn new(
         config: &'a OpenAiConfig,
+        model: &'a str,
         prompt: Prompt,
         temperature: f64,
         max_tokens: usize,
@@ -78,7 +79,7 @@ impl<'a> Request<'a> {
         };
         let modern = config.max_tokens_field == MaxTokensField::MaxCompletionTokens;
         Ok(Self {
-            model: &config.model,
+            model,
             messages,
             prompt,
             temperature,

@@ -1,12 +1,13 @@
 //! Policies and their updates, held against the verdicts they claim.
 //!
-//! **Invariant:** a policy holds no edit that no verdict allowed: not among what it was trained on, and
-//! not among the examples that it is shown.
+//! **Invariant:** a policy holds no edit that no verdict allowed: not among what it was trained on, here or by
+//! an endpoint, and not among the examples that it is shown.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use seal_endpoint::training_file;
 use seal_protocol::{Digest, PolicyUpdate, VerdictKind};
 use seal_teacher::PolicySource;
 use seal_trust::sha256;
@@ -33,18 +34,23 @@ pub(super) fn check_update(file: &Path, update: &PolicyUpdate, verdicts: &Verdic
     Ok(())
 }
 
-/// The policy is what its digest says: weights, an adapter over the `first` one, or the examples
-/// that a writer elsewhere is shown.
+/// The policy is what its digest says: weights, an adapter over the `first` one, the examples that a
+/// writer elsewhere is shown, or the file that an endpoint was to learn from.
 pub(super) fn check(
     state: &Path,
     first: &PolicySource,
-    policy: &Digest,
+    update: &PolicyUpdate,
     verdicts: &Verdicts,
 ) -> Result<()> {
+    let policy = &update.policy_digest;
     let examples = state.join(format!("exemplars/{policy}.json"));
-    match examples.exists() {
-        true => check_examples(&examples, policy, verdicts),
-        false => check_weights(&state.join(format!("policies/{policy}")), first, policy),
+    let tuned = state.join(format!("fine-tuned/{policy}.json"));
+    if examples.exists() {
+        check_examples(&examples, policy, verdicts)
+    } else if tuned.exists() {
+        check_tuned(state, &tuned, update)
+    } else {
+        check_weights(&state.join(format!("policies/{policy}")), first, policy)
     }
 }
 
@@ -85,6 +91,39 @@ fn check_examples(file: &Path, policy: &Digest, verdicts: &Verdicts) -> Result<(
     Ok(())
 }
 
+/// What matters here of a model that an endpoint tuned.
+#[derive(Deserialize)]
+struct Tuned {
+    training_file: Digest,
+    edits: Vec<Digest>,
+}
+
+/// What the endpoint made of the file is its word; what was in the file is ours.
+fn check_tuned(state: &Path, file: &Path, update: &PolicyUpdate) -> Result<()> {
+    let bytes = read(file)?;
+    ensure!(
+        sha256(&bytes) == update.policy_digest,
+        "`{}` names another model than its policy update says",
+        file.display()
+    );
+    let tuned: Tuned = serde_json::from_slice(&bytes)
+        .with_context(|| format!("`{}` is no policy of an endpoint", file.display()))?;
+    let training_file = training_file(state, &tuned.training_file);
+    let lines = read(&training_file)?;
+    ensure!(
+        sha256(&lines) == tuned.training_file,
+        "`{}` is not what the endpoint was sent",
+        training_file.display()
+    );
+    let count = lines.iter().filter(|byte| **byte == b'\n').count();
+    ensure!(
+        tuned.edits == update.edit_digests && count == tuned.edits.len(),
+        "`{}` learned from other edits than its policy update says",
+        file.display()
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -102,17 +141,30 @@ mod tests {
         (state, digest)
     }
 
+    fn update(policy_digest: Digest, edit_digests: Vec<Digest>) -> PolicyUpdate {
+        PolicyUpdate {
+            stage: "round-1".to_owned(),
+            parent_policy_digest: Digest::from_bytes([9; 32]),
+            policy_digest,
+            verdict_digests: Vec::new(),
+            edit_digests,
+            recipe_digest: Digest::from_bytes([8; 32]),
+            seed: 7,
+        }
+    }
+
+    fn checked(state: &Path, update: &PolicyUpdate) -> Result<()> {
+        check(state, &PolicySource::folder(state), update, &Verdicts::new())
+    }
+
     fn refused(state: &Path, policy: &Digest) -> String {
-        check(state, &PolicySource::folder(state), policy, &Verdicts::new())
-            .unwrap_err()
-            .to_string()
+        checked(state, &update(*policy, Vec::new())).unwrap_err().to_string()
     }
 
     #[test]
     fn a_policy_without_weights_is_its_examples() {
         let (state, digest) = policy(&[]);
-        check(state.path(), &PolicySource::folder(state.path()), &digest, &Verdicts::new())
-            .unwrap();
+        checked(state.path(), &update(digest, Vec::new())).unwrap();
         let file = state.path().join(format!("exemplars/{digest}.json"));
         std::fs::write(file, "{\"writer\":null,\"edits\":[]}").unwrap();
         assert!(refused(state.path(), &digest).contains("other examples"));
@@ -122,6 +174,31 @@ mod tests {
     fn an_example_that_no_verdict_allows_is_found() {
         let (state, digest) = policy(&[Digest::from_bytes([1; 32])]);
         assert!(refused(state.path(), &digest).contains("no verdict allows"));
+    }
+
+    #[test]
+    fn a_tuned_policy_is_its_name_and_the_file_it_was_to_learn() {
+        let state = tempfile::tempdir().unwrap();
+        let lines = b"{\"messages\":[]}\n";
+        let edits = vec![Digest::from_bytes([1; 32])];
+        let file = training_file(state.path(), &sha256(lines));
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, lines).unwrap();
+        let text =
+            serde_json::json!({ "training_file": sha256(lines), "edits": edits }).to_string();
+        let digest = sha256(text.as_bytes());
+        std::fs::create_dir(state.path().join("fine-tuned")).unwrap();
+        let policy = state.path().join(format!("fine-tuned/{digest}.json"));
+        std::fs::write(&policy, &text).unwrap();
+        let told = |edits: Vec<Digest>| {
+            checked(state.path(), &update(digest, edits)).unwrap_err().to_string()
+        };
+        checked(state.path(), &update(digest, edits.clone())).unwrap();
+        assert!(told(vec![Digest::from_bytes([2; 32])]).contains("other edits"));
+        std::fs::write(&file, [lines, lines.as_slice()].concat()).unwrap();
+        assert!(told(edits.clone()).contains("is not what the endpoint was sent"));
+        std::fs::write(&policy, text + " ").unwrap();
+        assert!(told(edits).contains("names another model"));
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl<'a> Check<'a> {
             let verified = self.verify::<PolicyUpdate>(&file, &envelope)?;
             check_name(&file, &verified.payload_digest)?;
             policies::check_update(&file, &verified.statement.predicate, verdicts)?;
-            policies::check(&state, &first, &verified.statement.predicate.policy_digest, verdicts)?;
+            policies::check(&state, &first, &verified.statement.predicate, verdicts)?;
             updates += 1;
         }
         Ok(format!("{edits} edits, {updates} policy updates, each from verified verdicts alone"))

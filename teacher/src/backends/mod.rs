@@ -13,7 +13,7 @@ mod recorded;
 
 use std::path::PathBuf;
 
-use seal_endpoint::OpenAiConfig;
+use seal_endpoint::{OpenAi, OpenAiConfig};
 use seal_protocol::{Digest, Micro, ReplySchema};
 use serde::Deserialize;
 
@@ -84,10 +84,12 @@ pub(crate) struct Order {
 }
 
 /// How all orders of one request are carried out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sampling {
     /// Which policy writes.
     pub(crate) policy: Digest,
+    /// What an API calls it, where it is not the model that the config names.
+    pub(crate) model: Option<String>,
     /// 0 is greedy.
     pub(crate) temperature: Micro,
 }
@@ -132,6 +134,11 @@ pub(crate) trait Backend {
 
     /// The policies whose weights are here and can be trained, if any.
     fn policies(&mut self) -> Option<&mut Policies> {
+        None
+    }
+
+    /// The endpoint that writes, if one does.
+    fn endpoint(&mut self) -> Option<&mut OpenAi> {
         None
     }
 }

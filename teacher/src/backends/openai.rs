@@ -43,8 +43,16 @@ impl Backend for Api {
         report: Report<'_>,
     ) -> Result<Vec<Outcome>, TeacherError> {
         let asks: Result<Vec<Ask>, TeacherError> = orders.iter().map(ask).collect();
-        let answers = self.endpoint.ask(&asks?, sampling.temperature.to_f64(), report)?;
+        let (asks, temperature) = (asks?, sampling.temperature.to_f64());
+        let answers = match &sampling.model {
+            None => self.endpoint.ask(&asks, temperature, report)?,
+            Some(model) => self.endpoint.ask_model(model, &asks, temperature, report)?,
+        };
         Ok(answers.into_iter().map(outcome).collect())
+    }
+
+    fn endpoint(&mut self) -> Option<&mut OpenAi> {
+        Some(&mut self.endpoint)
     }
 }
 

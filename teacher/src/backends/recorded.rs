@@ -175,7 +175,8 @@ mod tests {
         let context_id = context_id.to_owned();
         let prompt_digest = prompt.digest();
         let order = Order { prompt, prompt_digest, context_digest, context_id, proposal, seed: 0 };
-        let sampling = Sampling { policy: recorded.first_policy(), temperature: Micro(0) };
+        let sampling =
+            Sampling { policy: recorded.first_policy(), model: None, temperature: Micro(0) };
         match recorded.write(&[order], &sampling, &mut |_, _| {}).unwrap().pop().unwrap() {
             Outcome::Written(written) => Ok(written.text),
             Outcome::Missed(reason) => Err(reason),

@@ -64,7 +64,12 @@ impl Running {
 
     /// Asks for proposals and waits for what comes of it.
     pub fn propose(&self, request: &ProposeRequest) -> Result<Value, ErrorBody> {
-        let accepted: JobAccepted = self.post(path::PROPOSALS, request);
+        self.work(path::PROPOSALS, request)
+    }
+
+    /// Asks for a piece of work and waits for what comes of it.
+    pub fn work(&self, at: &str, request: &impl serde::Serialize) -> Result<Value, ErrorBody> {
+        let accepted: JobAccepted = self.post(at, request);
         loop {
             match self.get(&path::JOB.replace("{id}", &accepted.job.to_string())) {
                 JobStatus::Done { result } => return Ok(result),

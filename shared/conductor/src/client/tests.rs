@@ -64,6 +64,18 @@ async fn a_job_that_never_ends_is_given_up_at_its_limit() {
 }
 
 #[tokio::test]
+async fn a_job_that_goes_on_is_waited_for_beyond_that() {
+    let limit = Duration::from_secs(1);
+    let running = |done: u64| (OK, json!({ "state": "running", "done": done, "total": 99 }));
+    let answers = (1..12).map(running).chain([(OK, json!({ "state": "done", "result": 7 }))]);
+    let client = scripted(answers.collect());
+    let begun = Instant::now();
+    let result: u64 = client.wait_job(&job(), limit, |_, _| {}).await.unwrap();
+    assert_eq!(result, 7);
+    assert!(begun.elapsed() > limit, "the pauses alone are longer");
+}
+
+#[tokio::test]
 async fn a_job_counts_as_done_only_where_its_result_is_there() {
     let done = |status, body| async move { scripted(vec![(status, body)]).has_done("a", &1).await };
     assert!(done(OK, json!({ "state": "done", "result": 7 })).await.unwrap());

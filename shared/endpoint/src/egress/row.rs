@@ -21,7 +21,8 @@ pub struct Spent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Purpose {
-    /// Digest of the context whose text (after redaction) is in the body.
+    /// Digest of the context whose text (after redaction) is in the body; of a fine-tuning job, that of
+    /// its training file.
     pub context_digest: Digest,
     /// Which of its proposals.
     pub proposal: u32,
@@ -39,7 +40,7 @@ pub enum EgressRow {
         number: u64,
         /// When.
         time: UnixSeconds,
-        /// `POST`.
+        /// `POST` or `GET`.
         method: String,
         /// Where to.
         url: String,

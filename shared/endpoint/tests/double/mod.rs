@@ -2,6 +2,8 @@
 //! it received.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod tuner;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
@@ -47,12 +49,14 @@ pub enum Act {
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub struct Received {
+    pub method: String,
     pub path: String,
+    pub query: String,
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
 }
 
-type Script = Box<dyn Fn(usize, &Value) -> Act + Send + Sync>;
+type Script = Box<dyn Fn(usize, &Received, &Value) -> Act + Send + Sync>;
 
 struct Stage {
     script: Script,
@@ -72,6 +76,13 @@ impl Double {
     /// Serves on a free port of this machine; `script` gets the number of each request, from 0, and
     /// its body.
     pub fn start(script: impl Fn(usize, &Value) -> Act + Send + Sync + 'static) -> Self {
+        Self::start_heeding(move |number, _, body| script(number, body))
+    }
+
+    /// The same for a script that looks at more than the body.
+    pub fn start_heeding(
+        script: impl Fn(usize, &Received, &Value) -> Act + Send + Sync + 'static,
+    ) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -148,15 +159,20 @@ async fn serve(State(stage): State<Arc<Stage>>, request: Request) -> Response<Bo
     let text =
         |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value)));
-    let path = head.uri.path().to_owned();
-    let received = Received { path, headers: headers.collect(), body: body.to_vec() };
+    let received = Received {
+        method: head.method.to_string(),
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        headers: headers.collect(),
+        body: body.to_vec(),
+    };
     let number = {
         let mut all = stage.received.lock().unwrap();
         all.push(received.clone());
         all.len() - 1
     };
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let mut act = (stage.script)(number, &asked);
+    let mut act = (stage.script)(number, &received, &asked);
     while let Act::After(time, then) = act {
         tokio::time::sleep(time).await;
         act = *then;
