@@ -287,7 +287,7 @@ fn a_look_that_fails_is_followed_by_another_one() {
     let looks = AtomicUsize::new(0);
     let whim = move |_: &Tuner, received: &Received| {
         let look = received.path.starts_with("/v1/fine_tuning/jobs/");
-        let odd = look && looks.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+        let odd = look && looks.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
         odd.then(|| Act::Status(503, vec![], String::new()))
     };
     let tuner = Tuner::ending(3, "succeeded", whim);
