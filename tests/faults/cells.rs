@@ -4,17 +4,18 @@ use std::process::Output;
 use std::sync::Mutex;
 
 use super::common::{Run, stderr};
+use super::disk::{Disk, Survives, lay_out, without_shared_memory};
 use super::evidence::{Evidence, differences, gather};
-use super::preload::{Shim, trace};
-use super::scenario::conduct;
+use super::preload::{Shim, record, trace};
+use super::recording::replay;
+use super::scenario::{Scenario, conduct};
 use super::steps::{Cell, Step, Victim};
 use super::tried::{Ending, Tried};
 
 /// What every cell starts from and is compared with.
 pub(crate) struct Setting {
     pub(crate) shim: Shim,
-    /// A run folder in which nothing ran.
-    pub(crate) fresh: Run,
+    pub(crate) scenario: Scenario,
     pub(crate) undisturbed: Evidence,
 }
 
@@ -52,7 +53,7 @@ fn try_one(setting: &Setting, cell: Cell) -> Tried {
     let mut broken = Vec::new();
     match conduct(&run, |_| {}) {
         Some(output) if output.status.success() => {
-            let (evidence, found) = gather(&run);
+            let (evidence, found) = gather(&run, &setting.scenario.endpoint);
             broken.extend(found);
             broken.extend(differences(&evidence, &setting.undisturbed));
         }
@@ -74,16 +75,29 @@ fn disturb(setting: &Setting, cell: &Cell) -> Disturbed {
     let mut look = 0;
     loop {
         let at = cell.step.number - cell.step.number * look / 16;
-        let run = setting.fresh.copy();
+        let run = setting.scenario.copy();
+        let disk = Disk::read(&run.path(cell.victim.disk()));
         let output = conduct(&run, |command| {
             setting.shim.load(command, &run.folder, cell.victim, Some((cell.fault, at)));
         });
         let fired = trace(&run.folder).1.into_iter().next();
+        let fired = fired.filter(|_| match cell.fault.survives() {
+            Some(survives) => lose_power(&run, cell.victim, disk, survives),
+            None => true,
+        });
         look += 1;
         if fired.is_some() || output.is_none() || look == LOOKS {
             return Disturbed { run, output, fired };
         }
     }
+}
+
+/// Leaves of a victim's disk what survives; whether that is less than there was.
+fn lose_power(run: &Run, victim: Victim, before: Disk, survives: Survives) -> bool {
+    let disk = replay(before, &record(&run.folder));
+    let left = without_shared_memory(disk.tree(survives));
+    lay_out(&left, &run.path(victim.disk()));
+    left != without_shared_memory(disk.tree(Survives::Everything))
 }
 
 /// Where a daemon stopped, its last words are in its log; the conductor speaks to the operator itself.

@@ -4,13 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use seal_endpoint::{EgressRow, read_record};
 use seal_protocol::{
-    Attempt, Digest, Envelope, PolicyUpdate, Predicate, ServingAction, ServingChange, Statement,
+    Attempt, Digest, Envelope, Judgement, PolicyUpdate, Predicate, ServingAction, ServingChange,
+    Statement,
 };
 use seal_trust::{envelope_from_file_bytes, payload_bytes, payload_digest};
 use serde::de::DeserializeOwned;
 
 use super::common::{self, Run, files_below};
+use super::questions::Endpoint;
 use super::steps::kind_of;
 
 /// The end of a run, as an outsider sees it.
@@ -24,12 +27,16 @@ pub(crate) struct Evidence {
     taught: Vec<Vec<Digest>>,
     /// Versions in the order in which they came to serve.
     served: Vec<String>,
+    /// What the auditor keeps of the judge, in the order of the edits.
+    judgements: Vec<Judgement>,
+    /// What the judge's endpoint was asked.
+    questions: BTreeSet<Vec<u8>>,
     /// How many files of each kind lie in the folders of the roles and the conductor.
     files: BTreeMap<String, usize>,
 }
 
 /// Reads it, and whatever of the invariants a single run can break.
-pub(crate) fn gather(run: &Run) -> (Evidence, Vec<String>) {
+pub(crate) fn gather(run: &Run, endpoint: &Endpoint) -> (Evidence, Vec<String>) {
     let mut broken = Vec::new();
     let verified = run.seal(&["verify", "--all"]);
     if !verified.status.success() {
@@ -38,11 +45,13 @@ pub(crate) fn gather(run: &Run) -> (Evidence, Vec<String>) {
     let verdicts = verdicts(run, &mut broken);
     let taught = taught(run, &verdicts, &mut broken);
     let served = served(run, &verdicts, &mut broken);
+    let judgements = judgements(run, &mut broken);
+    let questions = questions(run, endpoint, &mut broken);
     let files = files(run);
     broken
         .extend(files.keys().filter(|kind| is_temporary(kind)).map(|kind| format!("{kind} stays")));
-    let evidence =
-        Evidence { ledger: run.ledger(), verdicts: verdicts.len(), taught, served, files };
+    let (ledger, verdicts) = (run.ledger(), verdicts.len());
+    let evidence = Evidence { ledger, verdicts, taught, served, judgements, questions, files };
     (evidence, broken)
 }
 
@@ -59,6 +68,8 @@ pub(crate) fn differences(disturbed: &Evidence, undisturbed: &Evidence) -> Vec<S
     compare(here.verdicts == there.verdicts, format!("{} verdicts", here.verdicts));
     compare(here.taught == there.taught, format!("taught {:?}", here.taught));
     compare(here.served == there.served, format!("served {:?}", here.served));
+    compare(here.judgements == there.judgements, format!("judged {:?}", here.judgements));
+    compare(here.questions == there.questions, "other questions left".to_owned());
     let kinds: BTreeSet<&String> = here.files.keys().chain(there.files.keys()).collect();
     for kind in kinds {
         let count = |files: &BTreeMap<String, usize>| files.get(kind).copied().unwrap_or(0);
@@ -134,6 +145,41 @@ fn served(run: &Run, verdicts: &BTreeSet<Digest>, broken: &mut Vec<String>) -> V
     served
 }
 
+/// What was said of each edit, once.
+fn judgements(run: &Run, broken: &mut Vec<String>) -> Vec<Judgement> {
+    let mut judgements: Vec<Judgement> = messages(&run.path("auditor/state/judgements"));
+    judgements.sort_by_key(|one| one.edit_digest);
+    for pair in judgements.windows(2).filter(|pair| pair[0].edit_digest == pair[1].edit_digest) {
+        broken.push(format!("edit {} was judged twice", pair[0].edit_digest));
+    }
+    judgements
+}
+
+/// Questions that reached the endpoint. One is under way at a time, so one fault takes one answer that was
+/// not kept, and nothing that was kept is asked for again. What was to leave stood in the record before.
+fn questions(run: &Run, endpoint: &Endpoint, broken: &mut Vec<String>) -> BTreeSet<Vec<u8>> {
+    let came = endpoint.questions(run);
+    let again: usize = came.values().map(|times| times - 1).sum();
+    if again > 1 {
+        broken.push(format!("{again} answers were paid for again"));
+    }
+    match read_record(&run.path("judge/state")) {
+        Ok(rows) => {
+            let bodies = rows.iter().filter_map(|row| match row {
+                EgressRow::Sent { body, .. } => Some(body.as_bytes()),
+                EgressRow::Answered { .. } => None,
+            });
+            let mut recorded = BTreeMap::new();
+            bodies.for_each(|body| *recorded.entry(body).or_insert(0) += 1);
+            if came.iter().any(|(question, times)| recorded.get(&question[..]) < Some(times)) {
+                broken.push("a question left that stands in no record".to_owned());
+            }
+        }
+        Err(error) => broken.push(format!("the record of what left does not read: {error}")),
+    }
+    came.into_keys().collect()
+}
+
 fn messages<P: Predicate + DeserializeOwned>(folder: &Path) -> Vec<P> {
     let parse = |envelope: &Envelope| -> Statement<P> {
         serde_json::from_slice(&payload_bytes(envelope).unwrap()).unwrap()
@@ -150,7 +196,7 @@ fn envelopes(folder: &Path) -> Vec<Envelope> {
 /// Kinds of files with how many there are. A database's log comes and goes with its connections.
 pub(crate) fn files(run: &Run) -> BTreeMap<String, usize> {
     let mut kinds = BTreeMap::new();
-    for part in ["teacher", "student", "auditor", "conductor", "decoys"] {
+    for part in ["teacher", "student", "auditor", "judge", "conductor", "decoys"] {
         let folder = run.path(part);
         let files = if folder.is_dir() { files_below(&folder) } else { Vec::new() };
         for file in files {

@@ -1,5 +1,5 @@
-//! The smallest run that goes through every kind of work: proposals, inner updates, an accepted edit, a
-//! policy update, a consolidation and a promotion. Seconds, because each fault costs two of them.
+//! The smallest run that goes through every kind of work: proposals, judgements, inner updates, an accepted
+//! edit, a policy update, a consolidation and a promotion. Seconds, because each fault costs two of them.
 //!
 //! What the models learn does not matter here, so training is short and the gate's limits are wide; who
 //! writes what, and in which order, is as in any run.
@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use super::common::{PATIENCE, Run};
+use super::questions::{self, Endpoint};
 
 /// What is changed in the configs: file, old, new.
 const SMALLER: &[(&str, &str, &str)] = &[
@@ -30,11 +31,32 @@ const SMALLER: &[(&str, &str, &str)] = &[
     ("auditor.toml", "\nmax_drop = 0.05\n", "\nmax_drop = 1.0\n"),
 ];
 
-/// The run folder, before anything ran in it.
-pub(crate) fn folder() -> Run {
+/// A run folder in which nothing ran, and the endpoint of its judge.
+pub(crate) struct Scenario {
+    fresh: Run,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl Scenario {
+    pub(crate) fn new() -> Self {
+        let endpoint = Endpoint::start();
+        let fresh = folder(endpoint.judge().path().to_str().unwrap());
+        questions::one_by_one(&fresh);
+        Self { fresh, endpoint }
+    }
+
+    /// The run folder, to be run in.
+    pub(crate) fn copy(&self) -> Run {
+        let run = self.fresh.copy();
+        questions::put_key(&run);
+        run
+    }
+}
+
+fn folder(judge: &str) -> Run {
     // Under this seed the best of two edits teaches enough for a promotion.
     let size = ["--contexts", "1", "--held-out", "0", "--seed", "2", "--selection", "paper"];
-    let run = Run::small(&size);
+    let run = Run::small(&[&size[..], &["--judge", judge]].concat());
     for (file, old, new) in SMALLER {
         let path = run.path(file);
         let text = std::fs::read_to_string(&path).unwrap();

@@ -11,26 +11,30 @@
 //! | `SEAL_FAULT_ROOT` | the folder whose changes are steps |
 //! | `SEAL_FAULT_TRACE` | file to which steps are appended: `step 17 write jobs.sqlite-wal` |
 //! | `SEAL_FAULT` | `kind@step`: that step, or the next that such a fault can befall; left out: only count |
+//! | `SEAL_FAULT_RECORD` | file to which every change and sync is appended (`record.rs`); left out: none is |
+//! | `SEAL_FAULT_DISK` | the folder, round that of the steps or the same, whose changes are recorded |
 //!
 //! **Invariant:** a fault that fired is in the trace before it takes effect (`fired …`).
-//! **Absent:** calls that go round the C library, and power loss: what the kernel took before a kill
-//! stays.
+//! **Absent:** calls that go round the C library.
+
+mod real;
+mod record;
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::os::fd::IntoRawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use real::Part;
+use record::{Recorder, Turn};
+
 const EIO: c_int = 5;
 const ENOSPC: c_int = 28;
 const SIGKILL: c_int = 9;
 const O_CREAT: c_int = 0o100;
 const AT_FDCWD: c_int = -100;
-/// `((void *) -1l)`: the next library in the order of loading.
-const RTLD_NEXT: *mut c_void = -1_isize as *mut c_void;
 
 unsafe extern "C" {
-    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
     fn readlink(path: *const c_char, to: *mut c_char, size: usize) -> isize;
     fn kill(pid: c_int, signal: c_int) -> c_int;
     fn getpid() -> c_int;
@@ -60,6 +64,7 @@ struct Plan {
     steps: AtomicU64,
     fired: AtomicBool,
     full: AtomicBool,
+    recorder: Option<Recorder>,
 }
 
 static PLAN: OnceLock<Plan> = OnceLock::new();
@@ -74,17 +79,32 @@ extern "C" fn at_load() {
     }
 }
 
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_END: extern "C" fn() = at_end;
+
+/// Where a process ends by itself, its other threads change nothing that is not recorded.
+extern "C" fn at_end() {
+    if let Some(recorder) = PLAN.get().and_then(|plan| plan.recorder.as_ref()) {
+        recorder.close();
+    }
+}
+
 /// Nothing, in a process that is not meant.
 fn plan() -> Option<Plan> {
     let variable = |name: &str| std::env::var(name).ok();
     let role = variable("SEAL_FAULT_ROLE")?;
     let command_line = std::fs::read("/proc/self/cmdline").ok()?;
     command_line.split(|byte| *byte == 0).find(|word| *word == role.as_bytes())?;
-    let trace = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(variable("SEAL_FAULT_TRACE")?)
-        .ok()?;
+    let appending =
+        |file: String| std::fs::OpenOptions::new().create(true).append(true).open(file).ok();
+    let trace = appending(variable("SEAL_FAULT_TRACE")?)?;
+    let recorder = match variable("SEAL_FAULT_RECORD") {
+        Some(file) => {
+            Some(Recorder::new(appending(file)?, variable("SEAL_FAULT_DISK")?.into_bytes()))
+        }
+        None => None,
+    };
     Some(Plan {
         root: variable("SEAL_FAULT_ROOT")?.into_bytes(),
         trace: trace.into_raw_fd(),
@@ -92,6 +112,7 @@ fn plan() -> Option<Plan> {
         steps: AtomicU64::new(0),
         fired: AtomicBool::new(false),
         full: AtomicBool::new(false),
+        recorder,
     })
 }
 
@@ -134,7 +155,12 @@ enum Kind {
     Syncs,
 }
 
-fn step(kind: Kind, call: &str, path: Option<&[u8]>) -> Fate {
+/// Where changes are recorded, one call at a time goes on from here.
+fn turn(path: Option<&[u8]>) -> Option<Turn<'static>> {
+    PLAN.get()?.recorder.as_ref()?.turn(path)
+}
+
+fn step(kind: Kind, call: &str, path: Option<&[u8]>, turn: Option<&Turn<'_>>) -> Fate {
     let Some(plan) = PLAN.get() else { return Fate::Passes };
     let Some(relative) = path.and_then(|path| path.strip_prefix(plan.root.as_slice())) else {
         return Fate::Passes;
@@ -144,6 +170,9 @@ fn step(kind: Kind, call: &str, path: Option<&[u8]>) -> Fate {
         String::from_utf8_lossy(relative.strip_prefix(b"/").unwrap_or(relative)).into_owned();
     let place = if place.is_empty() { ".".to_owned() } else { place };
     note(plan, &format!("step {number} {call} {place}\n"));
+    if let Some(turn) = turn {
+        turn.step(number);
+    }
     if plan.full.load(Ordering::SeqCst) && matches!(kind, Kind::Write | Kind::Takes) {
         return Fate::Fails(ENOSPC);
     }
@@ -229,61 +258,19 @@ fn path_at(folder: c_int, path: *const c_char) -> Option<Vec<u8>> {
     Some(whole)
 }
 
-// ---- the C library's functions, as they are ----
-
-mod real {
-    use super::*;
-
-    macro_rules! real {
-        ($($name:ident($($argument:ident: $kind:ty),*) -> $returns:ty;)*) => {$(
-            pub(super) unsafe fn $name($($argument: $kind),*) -> $returns {
-                static FOUND: OnceLock<usize> = OnceLock::new();
-                let name = concat!(stringify!($name), "\0");
-                // SAFETY: a C string; the address is that of the function whose type follows.
-                let found = FOUND.get_or_init(|| unsafe {
-                    dlsym(RTLD_NEXT, name.as_ptr().cast()) as usize
-                });
-                let function: unsafe extern "C" fn($($kind),*) -> $returns =
-                    unsafe { std::mem::transmute(*found) };
-                unsafe { function($($argument),*) }
-            }
-        )*};
-    }
-
-    real! {
-        write(to: c_int, bytes: *const c_void, count: usize) -> isize;
-        writev(to: c_int, parts: *const Part, count: c_int) -> isize;
-        pwrite(to: c_int, bytes: *const c_void, count: usize, at: c_long) -> isize;
-        pwrite64(to: c_int, bytes: *const c_void, count: usize, at: c_long) -> isize;
-        open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int;
-        open64(path: *const c_char, flags: c_int, mode: c_uint) -> c_int;
-        openat(folder: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int;
-        openat64(folder: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int;
-        mkdir(path: *const c_char, mode: c_uint) -> c_int;
-        ftruncate(file: c_int, length: c_long) -> c_int;
-        ftruncate64(file: c_int, length: c_long) -> c_int;
-        rename(from: *const c_char, to: *const c_char) -> c_int;
-        renameat(a: c_int, from: *const c_char, b: c_int, to: *const c_char) -> c_int;
-        unlink(path: *const c_char) -> c_int;
-        unlinkat(folder: c_int, path: *const c_char, flags: c_int) -> c_int;
-        rmdir(path: *const c_char) -> c_int;
-        fsync(file: c_int) -> c_int;
-        fdatasync(file: c_int) -> c_int;
-    }
-}
-
-/// `struct iovec`.
-#[repr(C)]
-pub struct Part {
-    bytes: *const c_void,
-    count: usize,
-}
-
-// ---- and as the daemon finds them ----
+// ---- the C library's functions, as the daemon finds them ----
 
 /// A write that may be cut short; `whole` and `half` do it.
-fn written(call: &str, to: c_int, half: impl Fn() -> isize, whole: impl Fn() -> isize) -> isize {
-    match step(Kind::Write, call, path_of(to).as_deref()) {
+fn written(
+    call: &str,
+    to: c_int,
+    (parts, at): (&[Part], Option<c_long>),
+    half: impl Fn() -> isize,
+    whole: impl Fn() -> isize,
+) -> isize {
+    let path = path_of(to);
+    let turn = turn(path.as_deref());
+    let written = match step(Kind::Write, call, path.as_deref(), turn.as_ref()) {
         Fate::Passes => whole(),
         Fate::Fails(errno) => failed(errno) as isize,
         Fate::Half { and_ends: true } => {
@@ -295,46 +282,75 @@ fn written(call: &str, to: c_int, half: impl Fn() -> isize, whole: impl Fn() -> 
             0 => failed(ENOSPC) as isize,
             some => some,
         },
+    };
+    if let Some(turn) = turn {
+        turn.wrote(to, parts, at, written);
     }
+    written
 }
 
-fn done(kind: Kind, call: &str, path: Option<Vec<u8>>, whole: impl Fn() -> c_int) -> c_int {
-    match step(kind, call, path.as_deref()) {
+/// A call that is done or not; `record` writes it down where it was.
+fn done(
+    kind: Kind,
+    call: &str,
+    path: Option<&[u8]>,
+    whole: impl Fn() -> c_int,
+    record: impl Fn(&Turn<'_>),
+) -> c_int {
+    let turn = turn(path);
+    let done = match step(kind, call, path, turn.as_ref()) {
         Fate::Fails(errno) => failed(errno),
         _ => whole(),
+    };
+    if let Some(turn) = turn.filter(|_| done >= 0) {
+        record(&turn);
     }
+    done
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(to: c_int, bytes: *const c_void, count: usize) -> isize {
     let part = |count| unsafe { real::write(to, bytes, count) };
-    written("write", to, || part(count / 2), || part(count))
+    written("write", to, (&[Part { bytes, count }], None), || part(count / 2), || part(count))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn writev(to: c_int, parts: *const Part, count: c_int) -> isize {
     let first = || unsafe { real::write(to, (*parts).bytes, (*parts).count / 2) };
-    written("writev", to, first, || unsafe { real::writev(to, parts, count) })
+    // SAFETY: the caller passes so many.
+    let all = unsafe { std::slice::from_raw_parts(parts, count as usize) };
+    written("writev", to, (all, None), first, || unsafe { real::writev(to, parts, count) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pwrite(to: c_int, bytes: *const c_void, count: usize, at: c_long) -> isize {
     let part = |count| unsafe { real::pwrite(to, bytes, count, at) };
-    written("pwrite", to, || part(count / 2), || part(count))
+    written("pwrite", to, (&[Part { bytes, count }], Some(at)), || part(count / 2), || part(count))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pwrite64(to: c_int, bytes: *const c_void, count: usize, at: c_long) -> isize {
     let part = |count| unsafe { real::pwrite64(to, bytes, count, at) };
-    written("pwrite", to, || part(count / 2), || part(count))
+    written("pwrite", to, (&[Part { bytes, count }], Some(at)), || part(count / 2), || part(count))
 }
 
 /// Only the opening that may create is a step.
 fn opened(flags: c_int, path: Option<Vec<u8>>, whole: impl Fn() -> c_int) -> c_int {
-    match flags & O_CREAT {
-        0 => whole(),
-        _ => done(Kind::Takes, "create", path, whole),
+    let path = path.as_deref();
+    let turn = turn(path);
+    let was_there = turn.as_ref().is_some_and(|turn| turn.is_there(path));
+    let fate = match flags & O_CREAT {
+        0 => Fate::Passes,
+        _ => step(Kind::Takes, "create", path, turn.as_ref()),
+    };
+    let opened = match fate {
+        Fate::Fails(errno) => failed(errno),
+        _ => whole(),
+    };
+    if let Some(turn) = turn {
+        turn.opened(opened, flags, path, was_there);
     }
+    opened
 }
 
 #[unsafe(no_mangle)]
@@ -369,51 +385,73 @@ unsafe extern "C" fn openat64(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mkdir(path: *const c_char, mode: c_uint) -> c_int {
-    done(Kind::Takes, "mkdir", path_at(AT_FDCWD, path), || unsafe { real::mkdir(path, mode) })
+    let place = path_at(AT_FDCWD, path);
+    let make = || unsafe { real::mkdir(path, mode) };
+    done(Kind::Takes, "mkdir", place.as_deref(), make, |turn| turn.made(place.as_deref()))
+}
+
+fn truncated(file: c_int, length: c_long, whole: impl Fn() -> c_int) -> c_int {
+    let record = |turn: &Turn<'_>| turn.truncated(file, length);
+    done(Kind::Changes, "truncate", path_of(file).as_deref(), whole, record)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ftruncate(file: c_int, length: c_long) -> c_int {
-    done(Kind::Changes, "truncate", path_of(file), || unsafe { real::ftruncate(file, length) })
+    truncated(file, length, || unsafe { real::ftruncate(file, length) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ftruncate64(file: c_int, length: c_long) -> c_int {
-    done(Kind::Changes, "truncate", path_of(file), || unsafe { real::ftruncate64(file, length) })
+    truncated(file, length, || unsafe { real::ftruncate64(file, length) })
+}
+
+fn renamed(from: Option<Vec<u8>>, to: Option<Vec<u8>>, whole: impl Fn() -> c_int) -> c_int {
+    let record = |turn: &Turn<'_>| turn.renamed(from.as_deref(), to.as_deref());
+    done(Kind::Changes, "rename", to.as_deref(), whole, record)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
-    done(Kind::Changes, "rename", path_at(AT_FDCWD, to), || unsafe { real::rename(from, to) })
+    let place = |path| path_at(AT_FDCWD, path);
+    renamed(place(from), place(to), || unsafe { real::rename(from, to) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn renameat(a: c_int, from: *const c_char, b: c_int, to: *const c_char) -> c_int {
-    done(Kind::Changes, "rename", path_at(b, to), || unsafe { real::renameat(a, from, b, to) })
+    renamed(path_at(a, from), path_at(b, to), || unsafe { real::renameat(a, from, b, to) })
+}
+
+fn removed(call: &str, path: Option<Vec<u8>>, whole: impl Fn() -> c_int) -> c_int {
+    let record = |turn: &Turn<'_>| turn.removed(path.as_deref());
+    done(Kind::Changes, call, path.as_deref(), whole, record)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn unlink(path: *const c_char) -> c_int {
-    done(Kind::Changes, "unlink", path_at(AT_FDCWD, path), || unsafe { real::unlink(path) })
+    removed("unlink", path_at(AT_FDCWD, path), || unsafe { real::unlink(path) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn unlinkat(folder: c_int, path: *const c_char, flags: c_int) -> c_int {
     let unlink = || unsafe { real::unlinkat(folder, path, flags) };
-    done(Kind::Changes, "unlink", path_at(folder, path), unlink)
+    removed("unlink", path_at(folder, path), unlink)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rmdir(path: *const c_char) -> c_int {
-    done(Kind::Changes, "rmdir", path_at(AT_FDCWD, path), || unsafe { real::rmdir(path) })
+    removed("rmdir", path_at(AT_FDCWD, path), || unsafe { real::rmdir(path) })
+}
+
+fn synced(file: c_int, whole: impl Fn() -> c_int) -> c_int {
+    done(Kind::Syncs, "sync", path_of(file).as_deref(), whole, |turn| turn.synced(file))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fsync(file: c_int) -> c_int {
-    done(Kind::Syncs, "sync", path_of(file), || unsafe { real::fsync(file) })
+    synced(file, || unsafe { real::fsync(file) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fdatasync(file: c_int) -> c_int {
-    done(Kind::Syncs, "sync", path_of(file), || unsafe { real::fdatasync(file) })
+    synced(file, || unsafe { real::fdatasync(file) })
 }

@@ -1,7 +1,9 @@
 //! What a daemon does to its disk, step by step, and which faults are tried at which steps. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+use super::disk::Survives;
 
 /// Who is disturbed. The conductor holds no key, but its file says what is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -9,12 +11,13 @@ pub(crate) enum Victim {
     Teacher,
     Student,
     Auditor,
+    Judge,
     Conductor,
 }
 
 impl Victim {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Teacher, Self::Student, Self::Auditor, Self::Conductor];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Teacher, Self::Student, Self::Auditor, Self::Judge, Self::Conductor];
 
     /// The word of its command line that tells it from the others.
     pub(crate) fn word(self) -> &'static str {
@@ -22,6 +25,7 @@ impl Victim {
             Self::Teacher => "teacher",
             Self::Student => "student",
             Self::Auditor => "auditor",
+            Self::Judge => "judge",
             Self::Conductor => "run",
         }
     }
@@ -32,12 +36,19 @@ impl Victim {
             Self::Teacher => "teacher/state",
             Self::Student => "student/state",
             Self::Auditor => "auditor/state",
+            Self::Judge => "judge/state",
             Self::Conductor => "conductor",
         }
     }
+
+    /// What lies on the disk that loses power: that folder, with the folder that holds its name.
+    pub(crate) fn disk(self) -> &'static str {
+        let folder = self.folder();
+        folder.strip_suffix("/state").unwrap_or(folder)
+    }
 }
 
-/// What goes wrong. The words are those of `shim.rs`.
+/// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     /// SIGKILL before the step.
@@ -50,15 +61,20 @@ pub(crate) enum Fault {
     Broken,
     /// EIO of a sync, once.
     Unsynced,
+    /// SIGKILL before the step, and what was not synced until then is gone: bytes and names.
+    Lost,
+    /// The same, but names are as they were: a file that was renamed before it was synced is empty.
+    Names,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Kill, Self::Torn, Self::Full, Self::Broken, Self::Unsynced];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Kill, Self::Torn, Self::Full, Self::Broken, Self::Unsynced, Self::Lost, Self::Names];
 
+    /// What `shim.rs` does; what a power cut takes besides is taken afterwards.
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Self::Kill => "kill",
+            Self::Kill | Self::Lost | Self::Names => "kill",
             Self::Torn => "torn",
             Self::Full => "full",
             Self::Broken => "broken",
@@ -68,13 +84,22 @@ impl Fault {
 
     /// Whether the process is to be dead afterwards.
     pub(crate) fn kills(self) -> bool {
-        matches!(self, Self::Kill | Self::Torn)
+        matches!(self, Self::Kill | Self::Torn | Self::Lost | Self::Names)
+    }
+
+    /// What of the victim's disk there is after it, where that is not what the kernel took.
+    pub(crate) fn survives(self) -> Option<Survives> {
+        match self {
+            Self::Lost => Some(Survives::Synced),
+            Self::Names => Some(Survives::Names),
+            _ => None,
+        }
     }
 
     fn suits(self, call: &str) -> bool {
         let writes = matches!(call, "write" | "writev" | "pwrite");
         match self {
-            Self::Kill => true,
+            Self::Kill | Self::Lost | Self::Names => true,
             Self::Torn => writes,
             Self::Full => writes || matches!(call, "create" | "mkdir"),
             Self::Broken => call != "sync",
@@ -155,12 +180,24 @@ impl fmt::Display for Cell {
     }
 }
 
+/// What a run without faults does to a victim's disk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Steps {
+    pub(crate) all: Vec<Step>,
+    /// Where power that goes has an effect of its own (`recording::losing`).
+    pub(crate) losing: BTreeSet<(Fault, u64)>,
+}
+
 /// Every fault at every named step that it can befall.
-pub(crate) fn table(victim: Victim, steps: &[Step]) -> Vec<Cell> {
+pub(crate) fn table(victim: Victim, steps: &Steps) -> Vec<Cell> {
     let cell = |fault: Fault, step: &Step| Cell { victim, fault, step: step.clone() };
-    let named = named(steps);
+    let named = named(&steps.all);
+    let befalls = |fault: Fault, step: &Step| {
+        let loses = steps.losing.contains(&(fault, step.number));
+        fault.suits(&step.call) && (loses || fault.survives().is_none())
+    };
     let cells = |fault: Fault| {
-        named.iter().filter(move |step| fault.suits(&step.call)).map(move |step| cell(fault, step))
+        named.iter().filter(move |step| befalls(fault, step)).map(move |step| cell(fault, step))
     };
     Fault::ALL.into_iter().flat_map(cells).collect()
 }
@@ -193,9 +230,10 @@ impl Draw {
     }
 }
 
-/// A part of the table: `auditor,student:broken` are all faults of one victim and one of another.
+/// A part of the table: `auditor,student:broken,:lost` are all faults of one victim, one of another, and
+/// one of every victim.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Only(Vec<(Victim, Option<Fault>)>);
+pub(crate) struct Only(Vec<(Option<Victim>, Option<Fault>)>);
 
 impl Only {
     /// Nothing named is everything.
@@ -204,7 +242,7 @@ impl Only {
         Self(parts.map(Self::part).collect())
     }
 
-    fn part(text: &str) -> (Victim, Option<Fault>) {
+    fn part(text: &str) -> (Option<Victim>, Option<Fault>) {
         let (victim, fault) = match text.split_once(':') {
             Some((victim, fault)) => (victim, Some(fault)),
             None => (text, None),
@@ -214,16 +252,18 @@ impl Only {
             let found = all.find(|one| format!("{one:?}").to_lowercase() == word);
             found.unwrap_or_else(|| panic!("SEAL_FAULTS_ONLY: `{word}` is no victim and no fault"))
         }
-        (named(Victim::ALL, victim), fault.map(|fault| named(Fault::ALL, fault)))
+        let victim = (!victim.is_empty()).then(|| named(Victim::ALL, victim));
+        (victim, fault.map(|fault| named(Fault::ALL, fault)))
     }
 
     pub(crate) fn tries(&self, victim: Victim) -> bool {
-        self.0.is_empty() || self.0.iter().any(|(one, _)| *one == victim)
+        self.0.is_empty() || self.0.iter().any(|(one, _)| one.is_none_or(|one| one == victim))
     }
 
     pub(crate) fn has(&self, cell: &Cell) -> bool {
-        let names = |(victim, fault): &(Victim, Option<Fault>)| {
-            *victim == cell.victim && fault.is_none_or(|fault| fault == cell.fault)
+        let names = |(victim, fault): &(Option<Victim>, Option<Fault>)| {
+            victim.is_none_or(|victim| victim == cell.victim)
+                && fault.is_none_or(|fault| fault == cell.fault)
         };
         self.0.is_empty() || self.0.iter().any(names)
     }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
 
-use super::steps::{Cell, Fault, Step, Victim, named, table};
+use super::steps::{Cell, Fault, Step, Steps, Victim, named, table};
 
 /// How a disturbed run ended, before it was started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,13 +90,13 @@ impl fmt::Display for Tried {
 }
 
 /// Markdown: of each pair, how many cells there are, were tried and fired, how they ended, violations.
-pub(crate) fn render(steps: &[(Victim, Vec<Step>)], tried: &[Tried]) -> String {
+pub(crate) fn render(steps: &[(Victim, Steps)], tried: &[Tried]) -> String {
     let mut text = String::from(
         "| who | fault | named steps it can befall | tried | fired | killed | stopped | answered | \
          absorbed | hung | violations |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (victim, steps) in steps {
-        let (all, cells) = (named(steps).len(), table(*victim, steps));
+        let (all, cells) = (named(&steps.all).len(), table(*victim, steps));
         for fault in Fault::ALL {
             let possible = cells.iter().filter(|cell| cell.fault == fault).count();
             let here: Vec<&Tried> = tried
