@@ -175,10 +175,7 @@ impl Disk {
 
     /// Places that a power cut now would change.
     pub(crate) fn unsynced(&self) -> Vec<String> {
-        let there = without_shared_memory(self.tree(Survives::Everything));
-        let left = without_shared_memory(self.tree(Survives::Synced));
-        let places: BTreeSet<&String> = there.keys().chain(left.keys()).collect();
-        places.into_iter().filter(|place| there.get(*place) != left.get(*place)).cloned().collect()
+        unlike(&self.tree(Survives::Everything), &self.tree(Survives::Synced))
     }
 
     fn grow(&self, folder: usize, place: &str, survives: Survives, tree: &mut Tree) {
@@ -220,8 +217,20 @@ pub(crate) fn lay_out(tree: &Tree, folder: &Path) {
     }
 }
 
+/// Places in which two trees differ, but for SQLite's shared memory.
+pub(crate) fn unlike(one: &Tree, other: &Tree) -> Vec<String> {
+    let places: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    let differ = |place: &&&String| one.get(**place) != other.get(**place);
+    let differing = places.iter().filter(differ).filter(|place| !is_shared_memory(place));
+    differing.map(|place| (*place).clone()).collect()
+}
+
+fn is_shared_memory(place: &str) -> bool {
+    place.ends_with("-shm")
+}
+
 /// A disk without what SQLite keeps in shared memory: its file's bytes mean nothing to the next process.
 pub(crate) fn without_shared_memory(mut tree: Tree) -> Tree {
-    tree.retain(|place, _| !place.ends_with("-shm"));
+    tree.retain(|place, _| !is_shared_memory(place));
     tree
 }

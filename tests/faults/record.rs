@@ -50,6 +50,11 @@ impl Recorder {
         Some(Turn { recorder: self, _alone: alone })
     }
 
+    /// Nobody gets a turn any more.
+    pub(crate) fn close(&self) {
+        std::mem::forget(self.turn.lock());
+    }
+
     /// Relative to the folder.
     fn place(&self, path: &[u8]) -> Option<String> {
         let inside = path.strip_prefix(self.disk.as_slice())?;

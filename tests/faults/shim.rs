@@ -79,6 +79,17 @@ extern "C" fn at_load() {
     }
 }
 
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_END: extern "C" fn() = at_end;
+
+/// Where a process ends by itself, its other threads change nothing that is not recorded.
+extern "C" fn at_end() {
+    if let Some(recorder) = PLAN.get().and_then(|plan| plan.recorder.as_ref()) {
+        recorder.close();
+    }
+}
+
 /// Nothing, in a process that is not meant.
 fn plan() -> Option<Plan> {
     let variable = |name: &str| std::env::var(name).ok();
