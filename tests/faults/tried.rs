@@ -31,9 +31,10 @@ impl Ending {
         let told = String::from_utf8_lossy(&output.stderr);
         let gone = ["died during the run", "at its start", "no daemon answers"];
         match output.status.success() {
+            // The library does not return from a kill. One at the very end, as a database is closed, comes
+            // when the run has succeeded.
+            _ if killed || output.status.signal().is_some() => Self::Killed,
             true => Self::Absorbed,
-            // The library does not return from a kill.
-            false if killed || output.status.signal().is_some() => Self::Killed,
             false if gone.iter().any(|words| told.contains(words)) => Self::Stopped,
             false => Self::Answered,
         }
