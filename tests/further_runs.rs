@@ -72,7 +72,9 @@ fn by_the_authors_rule_every_edit_has_three_runs_though_nothing_is_recomputed() 
     change(&run, "recompute = \"always\"", "recompute = \"never\"");
     run.complete();
     verified(&run);
-    for annex in groups(&run) {
+    let groups = groups(&run);
+    assert_eq!(groups.len(), 2);
+    for annex in groups {
         let seeds: Vec<Vec<u64>> = annex
             .candidates
             .iter()

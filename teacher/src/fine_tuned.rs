@@ -12,7 +12,7 @@ use std::path::Path;
 use seal_endpoint::{Example, FineTuningConfig, TuningOrder};
 use seal_protocol::Digest;
 use seal_service::store::{ContentStore, StoreError};
-use seal_trust::digest_of;
+use seal_trust::{digest_of, sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::backends::{BackendConfig, Prompt};
@@ -73,9 +73,9 @@ impl FineTunedPolicies {
     }
 
     fn put(&self, policy: &FineTunedPolicy) -> Result<Digest, TeacherError> {
-        let folder = self.0.path(&policy.training_file);
         let bytes = serde_json::to_vec(policy)?;
-        self.0.put(&bytes).map_err(|source| TeacherError::Write { path: folder, source })
+        let path = self.0.path(&sha256(&bytes));
+        self.0.put(&bytes).map_err(|source| TeacherError::Write { path, source })
     }
 }
 

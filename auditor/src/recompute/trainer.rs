@@ -49,9 +49,32 @@ struct Job {
     /// Number of the claim.
     claim: usize,
     planned: Planned,
+    seed: u64,
     method: Method,
     /// Of a step of a sequence: the adapter that it continues, and what it adds, as handed in.
     step: Option<Step>,
+}
+
+/// Something planned that wants to be trained.
+trait Wanted {
+    fn planned(&self) -> &Planned;
+    fn seed(&self) -> u64;
+    /// Of a step of a sequence, its head.
+    fn over(&self) -> Option<&Adapter>;
+}
+
+impl Wanted for Job {
+    fn planned(&self) -> &Planned {
+        &self.planned
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn over(&self) -> Option<&Adapter> {
+        self.step.as_ref().map(|step| &step.head)
+    }
 }
 
 /// A stack, taken apart.
@@ -137,7 +160,8 @@ impl Trainer {
             let finding = match self.planned(base, claim)? {
                 Ok((planned, method)) => match self.step(base, claim, &planned)? {
                     Ok(step) => {
-                        jobs.push(Job { claim: number, planned, method, step });
+                        let seed = claim.candidate.seed;
+                        jobs.push(Job { claim: number, planned, seed, method, step });
                         None
                     }
                     Err(finding) => Some(finding),
@@ -161,48 +185,73 @@ impl Trainer {
         claims: &[Claim<'_, Adapter>],
         batch: &[Job],
     ) -> Result<Vec<(usize, Recomputed)>, MeasureError> {
-        let Some(first) = batch.first() else { return Ok(Vec::new()) };
-        let job = |job: &Job| InnerJob {
-            sequences: job.planned.sequences.clone(),
-            seed: claims[job.claim].candidate.seed,
-            start: None,
+        let finding = |(job, came): (&Job, Came)| {
+            let finding = match came {
+                Came::Outcome(outcome) => compared(base, &claims[job.claim], job, outcome)?,
+                Came::Untrainable => Recomputed::refused(EDIT, None),
+            };
+            Ok((job.claim, finding))
         };
-        let inner: Vec<InnerJob> = batch.iter().map(job).collect();
+        match self.together(base, batch) {
+            Ok(trained) => batch.iter().zip(trained).map(finding).collect(),
+            // Nothing is known of those; the ones that were trained before keep their findings.
+            Err(MeasureError::OutOfTime) => {
+                Ok(batch.iter().map(|job| (job.claim, Recomputed::out_of_time())).collect())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Trains a batch of one recipe over one base; what came of each, in order.
+    ///
+    /// # Errors
+    /// The model failed as a whole, or the time of the audit is over.
+    fn together<T: Wanted>(
+        &self,
+        base: &MeasuredBase<'_>,
+        batch: &[T],
+    ) -> Result<Vec<Came>, MeasureError> {
+        let Some(first) = batch.first() else { return Ok(Vec::new()) };
+        let job = |one: &T| {
+            let sequences = one.planned().sequences.clone();
+            InnerJob { sequences, seed: one.seed(), start: None }
+        };
+        let jobs: Vec<InnerJob> = batch.iter().map(job).collect();
         let options = TrainOptions {
             gradient_checkpointing: self.tables.gradient_checkpointing,
             saves: None,
         };
-        let recipe = first.planned.recipe.engine();
+        let recipe = first.planned().recipe.engine();
         // What the earlier steps of a sequence learned lies in the weights while the next one learns.
-        let over = match &first.step {
+        let over = match first.over() {
             None => base.decoder.clone(),
-            Some(step) => base.decoder.merged(&step.head).map_err(failed)?,
+            Some(head) => base.decoder.merged(head).map_err(failed)?,
         };
-        match inner_updates_with(&over, &inner, &recipe, &options, &mut |_, _| {}) {
-            Ok(outcomes) => {
-                let each = batch.iter().zip(outcomes);
-                each.map(|(job, outcome)| {
-                    let finding = compared(base, &claims[job.claim], job, outcome)?;
-                    Ok((job.claim, finding))
-                })
-                .collect()
-            }
+        match inner_updates_with(&over, &jobs, &recipe, &options, &mut |_, _| {}) {
+            Ok(outcomes) => Ok(outcomes.into_iter().map(Came::Outcome).collect()),
             // One that cannot be trained at all must not decide about the others.
             Err(error) if is_the_claims(&error) => match batch {
-                [one] => Ok(vec![(one.claim, Recomputed::refused(EDIT, None))]),
+                [_] => Ok(vec![Came::Untrainable]),
                 many => {
-                    let alone = many.iter().map(std::slice::from_ref);
-                    let each = alone.map(|one| self.trained(base, claims, one));
-                    Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
+                    let mut all = Vec::new();
+                    for one in many {
+                        all.extend(self.together(base, std::slice::from_ref(one))?);
+                    }
+                    Ok(all)
                 }
             },
-            // Nothing is known of those; the ones that were trained before keep their findings.
-            Err(TrainError::Model(ModelError::OutOfTime)) => {
-                Ok(batch.iter().map(|job| (job.claim, Recomputed::out_of_time())).collect())
-            }
+            Err(TrainError::Model(ModelError::OutOfTime)) => Err(MeasureError::OutOfTime),
             Err(error) => Err(MeasureError::Failed(error.to_string())),
         }
     }
+}
+
+/// What came of one training.
+enum Came {
+    /// An adapter, or numbers that are none.
+    Outcome(Outcome),
+    /// Its edit cannot be trained on.
+    Untrainable,
 }
 
 /// The adapter that came of it beside the one that was handed in.
@@ -263,19 +312,19 @@ fn is_the_claims(error: &TrainError) -> bool {
     }
 }
 
-/// Jobs of one recipe over one base together, at most `size` of them.
-fn batches(jobs: Vec<Job>, size: usize) -> Vec<Vec<Job>> {
-    let mut batches: Vec<Vec<Job>> = Vec::new();
-    for job in jobs {
-        let fits = |batch: &&mut Vec<Job>| {
+/// Those of one recipe over one base together, at most `size` of them.
+fn batches<T: Wanted>(all: Vec<T>, size: usize) -> Vec<Vec<T>> {
+    let mut batches: Vec<Vec<T>> = Vec::new();
+    for one in all {
+        let fits = |batch: &&mut Vec<T>| {
             let first = &batch[0];
-            let over_one_base = first.step.is_none() && job.step.is_none();
-            let alike = first.planned.recipe_digest == job.planned.recipe_digest;
+            let over_one_base = first.over().is_none() && one.over().is_none();
+            let alike = first.planned().recipe_digest == one.planned().recipe_digest;
             batch.len() < size && over_one_base && alike
         };
         match batches.iter_mut().find(fits) {
-            Some(batch) => batch.push(job),
-            None => batches.push(vec![job]),
+            Some(batch) => batch.push(one),
+            None => batches.push(vec![one]),
         }
     }
     batches
