@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/api_teacher.rs"]
+mod api_teacher;
 mod common;
 #[path = "../shared/endpoint/tests/double/mod.rs"]
 mod double;
@@ -19,47 +21,23 @@ use seal_trust::{envelope_from_file_bytes, payload_bytes};
 use serde_json::Value;
 use toml_edit::{DocumentMut, table, value};
 
-/// The miniature's passages as they are: their sentences are what is learned.
-const FAMILY: &str = r#"
-name = "miniature-text/v1"
-instruction = "Say it again."
-passage_label = "<bos>"
-answer_label = "<edit>"
-
-[reply]
-form = "text"
-rule = "june"
-split_newlines = true
-context = "each"
-"#;
-
-/// Puts the configs of `configs/api-teacher` into a run of the miniature, with this double as the API.
+/// Puts the configs of an API teacher that is tuned into a run, with this double as the API.
 fn configure(run: &Run, double: &Double) {
-    let digest = std::fs::read_to_string(run.path("trust/root.sha256")).unwrap();
-    for role in ["teacher", "student", "auditor"] {
-        let shipped = format!("{}/configs/api-teacher/{role}.toml", env!("CARGO_MANIFEST_DIR"));
-        let mut config: DocumentMut = std::fs::read_to_string(shipped).unwrap().parse().unwrap();
-        config["trust_root_sha256"] = value(digest.trim());
+    let endpoint = (double.base_url(), double.host());
+    // The passages' sentences are what is learned.
+    api_teacher::configure(run, (&endpoint.0, &endpoint.1), "Say it again.", |role, config| {
         match role {
-            "teacher" => tuned_by(&mut config, double),
+            "teacher" => tuned(config),
             // Something is accepted in every round.
             "auditor" => config["gate"]["selection"] = value("paper"),
             _ => {}
         }
-        std::fs::write(run.path(&format!("{role}.toml")), config.to_string()).unwrap();
-    }
-    std::fs::write(run.path("family.toml"), FAMILY).unwrap();
+    });
 }
 
-fn tuned_by(config: &mut DocumentMut, double: &Double) {
-    config["prompt_family"] = value("family.toml");
-    let backend = config["backend"].as_table_mut().unwrap();
-    backend.remove("api_key_file");
-    backend["base_url"] = value(double.base_url());
-    backend["model"] = value("m");
-    backend["stream"] = value(false);
-    config["egress"]["allow_hosts"] = value(toml_edit::Array::from_iter([double.host()]));
-    config["egress"]["allow_loopback"] = value(true);
+fn tuned(config: &mut DocumentMut) {
+    config["backend"]["model"] = value("m");
+    config["backend"]["stream"] = value(false);
     config.remove("exemplars");
     let mut tuning = table();
     tuning["n_epochs"] = value(1);

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/api_teacher.rs"]
+mod api_teacher;
 mod common;
 
 use std::io::{BufRead, BufReader};
@@ -16,20 +18,6 @@ use common::{Run, stderr, stdout};
 use seal_endpoint::{EgressRow, read_record};
 use seal_protocol::{Attempt, AuditPurpose, Decision};
 use toml_edit::{DocumentMut, value};
-
-/// How the miniature is asked in plain text: begin token, title and passage, the marker of an edit.
-const FAMILY: &str = r#"
-name = "miniature-text/v1"
-instruction = ""
-passage_label = "<bos>"
-answer_label = "<edit>"
-
-[reply]
-form = "text"
-rule = "june"
-split_newlines = true
-context = "each"
-"#;
 
 fn python() -> Option<String> {
     let python = std::env::var("SEAL_SERVING_PYTHON").ok()?;
@@ -75,34 +63,23 @@ impl Drop for Server {
     }
 }
 
-/// Puts the configs of `configs/api-teacher` into a run of the miniature, with this server as the API.
+/// Puts the configs of an API teacher into a run of the miniature, with this server as the API.
 fn configure(run: &Run, server: &Server) {
-    let digest = std::fs::read_to_string(run.path("trust/root.sha256")).unwrap();
-    for role in ["teacher", "student", "auditor"] {
-        let shipped = format!("{}/configs/api-teacher/{role}.toml", env!("CARGO_MANIFEST_DIR"));
-        let mut config: DocumentMut = std::fs::read_to_string(shipped).unwrap().parse().unwrap();
-        config["trust_root_sha256"] = value(digest.trim());
+    api_teacher::configure(run, (&server.url, server.host()), "", |role, config| {
         if role == "teacher" {
-            served_by(&mut config, server);
+            served_by(config, server);
         }
-        std::fs::write(run.path(&format!("{role}.toml")), config.to_string()).unwrap();
-    }
-    std::fs::write(run.path("family.toml"), FAMILY).unwrap();
+    });
 }
 
 fn served_by(config: &mut DocumentMut, server: &Server) {
     config["writer"] = value("transformers-serve:miniature");
-    config["prompt_family"] = value("family.toml");
     config["layout"] = value("plain");
     config["sampling"]["max_new_tokens"] = value(150);
     let backend = config["backend"].as_table_mut().unwrap();
-    backend.remove("api_key_file");
-    backend["base_url"] = value(&server.url);
     backend["model"] = value(&server.model);
     backend["api"] = value("completions");
     backend["concurrency"] = value(2);
-    config["egress"]["allow_hosts"] = value(toml_edit::Array::from_iter([server.host()]));
-    config["egress"]["allow_loopback"] = value(true);
     // One exemplar is what a context of 256 tokens has room for.
     config["exemplars"]["per_prompt"] = value(1);
     config["exemplars"]["max_bytes"] = value(800);

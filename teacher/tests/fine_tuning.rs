@@ -56,6 +56,14 @@ fn request(stage: &str, parent: Option<Digest>, verdicts: Vec<Envelope>) -> Poli
     PolicyUpdateRequest { stage, parent_policy_digest: parent, verdicts, seed: 7 }
 }
 
+/// The request to learn one edit, whose verdict was shown to stand in the ledger.
+fn one_accepted(bench: &mut Bench) -> PolicyUpdateRequest {
+    let edits = bench.propose(&free(&[0], 1)).unwrap().edits;
+    let request = request("round-1", None, bench.accept_all(&edits));
+    bench.show(&request.verdicts);
+    request
+}
+
 fn update(bench: &mut Bench, request: &PolicyUpdateRequest) -> Result<PolicyUpdated, &'static str> {
     bench.teacher.policy_update(request, &mut |_, _| {}).map_err(|refusal| refusal.code())
 }
@@ -171,9 +179,7 @@ fn a_job_that_comes_to_nothing_leaves_the_policy_and_the_verdicts_as_they_were()
     let tuner = Tuner::ending(1, "succeeded", whim);
     let double = served(&tuner);
     let mut bench = bench(&double);
-    let edits = bench.propose(&free(&[0], 1)).unwrap().edits;
-    let request = request("round-1", None, bench.accept_all(&edits));
-    bench.show(&request.verdicts);
+    let request = one_accepted(&mut bench);
     let refused = bench.teacher.policy_update(&request, &mut |_, _| {}).unwrap_err();
     assert_eq!(refused.code(), "fine_tuning_refused");
     assert!(refused.to_string().contains("ask for more proposals"), "{refused}");
@@ -189,9 +195,7 @@ fn an_edit_whose_prompt_would_be_another_one_now_is_not_learned() {
     let tuner = Tuner::new(1);
     let double = served(&tuner);
     let mut bench = bench(&double);
-    let edits = bench.propose(&free(&[0], 1)).unwrap().edits;
-    let request = request("round-1", None, bench.accept_all(&edits));
-    bench.show(&request.verdicts);
+    let request = one_accepted(&mut bench);
     let mut bench = bench.reopen_with(|config| {
         let rule = "name = \"r\"\npattern = \"zel\"\nreplacement = \"[it]\"";
         config.egress.redact.push(toml::from_str(rule).unwrap());
@@ -207,9 +211,7 @@ fn a_policy_of_another_endpoint_is_not_asked_for_here() {
     let tuner = Tuner::new(1);
     let double = served(&tuner);
     let mut bench = bench(&double);
-    let edits = bench.propose(&free(&[0], 1)).unwrap().edits;
-    let request = request("round-1", None, bench.accept_all(&edits));
-    bench.show(&request.verdicts);
+    let request = one_accepted(&mut bench);
     let policy_digest = Some(update(&mut bench, &request).unwrap().policy_digest);
     let elsewhere = served(&tuner);
     let mut bench = bench.reopen_with(|config| {

@@ -3,6 +3,7 @@
 mod faults;
 mod many;
 mod schema;
+mod tuning;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,47 +1,11 @@
 //! Fine-tuning jobs: made once and found again, whatever is lost on the way, and each bad end by its name.
-#![allow(clippy::unwrap_used)]
 
-mod double;
-
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use double::tuner::Tuner;
-use double::{Act, Double, Received};
-use seal_endpoint::{
-    Answer, Api, Ask, EgressConfig, EgressRow, Example, FineTuningConfig, NotTuned, OpenAi,
-    OpenAiConfig, Prompt, Tuned, TuningOrder, Turn, Unanswered, WantedReply, WayOut, read_record,
-    training_file,
-};
-use seal_protocol::UnixSeconds;
-use seal_service::clock::FixedClock;
-use seal_trust::sha256;
-
-/// Settings under which a test is over soon.
-fn config(double: &Double) -> OpenAiConfig {
-    let text = format!("base_url = \"{}\"\nmodel = \"m\"\n", double.base_url());
-    let mut config: OpenAiConfig = toml::from_str(&text).unwrap();
-    config.repeats.first_pause_s = Duration::from_millis(4);
-    config.repeats.attempts = 3;
-    config
-}
-
-fn egress(double: &Double) -> EgressConfig {
-    EgressConfig {
-        allow_hosts: vec![double.host()],
-        allow_loopback: true,
-        ..EgressConfig::default()
-    }
-}
-
-fn open_with(config: &OpenAiConfig, egress: &EgressConfig, state: &Path) -> OpenAi {
-    let way_out = WayOut::prepare(config, egress).unwrap();
-    let clock = Arc::new(FixedClock::at(UnixSeconds(7)));
-    let wanted = WantedReply { max_tokens: 100, schema: None };
-    OpenAi::open(config, egress, wanted, way_out, state, clock).unwrap()
-}
+use super::double::Received;
+use super::double::tuner::Tuner;
+use super::*;
 
 /// One ask, by the model that the config names or another one.
 fn ask(endpoint: &mut OpenAi, model: &str) -> Result<String, Unanswered> {
